@@ -1,0 +1,1 @@
+"""Backfills that watch the database and pace themselves."""

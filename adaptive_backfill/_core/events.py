@@ -1,0 +1,69 @@
+"""What a run tells the world.
+
+| event | measurements | metadata, beside `backfill`, `run_id`, `mode` |
+| --- | --- | --- |
+| `start` | | `resumed`, `state` |
+| `stop` | `duration`, `batches`, `rows`, `paused` | `outcome`, `state`, `error` |
+| `batch.start` | `batch`, `size` | `state`, `attempt` |
+| `batch.success` | `batch`, `duration`, `rows` | `state`, `next_state`, `attempt` |
+| `batch.done` | `batch`, `duration`, `rows` | `state`, `attempt` |
+| `batch.error` | `batch`, `duration` | `state`, `error`, `attempt` (`Fail`) |
+| `batch.exception` | `batch`, `duration` | `state`, `error`, `attempt`, `outcome` |
+| `batch.timeout` | `batch`, `duration` | `state`, `error`, `attempt` |
+| `batch.halt` | `batch`, `duration` | `state`, `error`, `attempt` (`Halt`) |
+| `batch.retry` | `batch`, `attempt`, `wait` | `state`, `error` |
+| `health_check.halt`, `health_check.slow` | | `results`, `reasons` |
+| `pause` | | `results`, `reasons` |
+| `resume` | `paused` | |
+| `pace.change` | `batch_size`, `delay` | `reasons` |
+| `checkpoint.save` | `duration` | `state` |
+| `hook.exception` | | `hook`, `error` |
+
+A single operation has `start`, one of `success`, `error`, `halt`, `exception`,
+`timeout`, and `stop`. Durations are seconds. A measurement without a value is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["BATCH_EVENTS", "RUN_EVENTS", "SINGLE_EVENTS", "Event"]
+
+RUN_EVENTS = (
+    "start",
+    "stop",
+    "health_check.halt",
+    "health_check.slow",
+    "pause",
+    "resume",
+    "pace.change",
+    "checkpoint.save",
+    "hook.exception",
+)
+BATCH_EVENTS = (
+    "batch.start",
+    "batch.success",
+    "batch.done",
+    "batch.error",
+    "batch.exception",
+    "batch.timeout",
+    "batch.halt",
+    "batch.retry",
+)
+SINGLE_EVENTS = ("success", "error", "halt", "exception", "timeout", "retry")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A moment of a run.
+
+    Attributes:
+        name: The prefix and the event, dotted: ``my_app.users.batch.success``.
+        measurements: Numbers only; durations in float seconds.
+        metadata: `backfill`, `run_id` and `mode` always; the rest where it applies.
+    """
+
+    name: str
+    measurements: Mapping[str, float]
+    metadata: Mapping[str, object]

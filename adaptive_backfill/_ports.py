@@ -1,0 +1,259 @@
+"""What the engine needs from outside, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+from adaptive_backfill._core.evaluation import HealthReport
+from adaptive_backfill._core.result import Progress, RunResult
+from adaptive_backfill._core.snapshot import Snapshot, Wishes
+
+__all__ = [
+    "CheckpointStore",
+    "Clock",
+    "Control",
+    "Held",
+    "Lease",
+    "LeaseStore",
+    "MaybeAwaitable",
+    "Monitor",
+    "UnitOfWork",
+    "Wish",
+    "Work",
+]
+
+MaybeAwaitable: TypeAlias = Awaitable[object] | object
+"""What a user's callable returns, sync or async."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can own it."""
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait *seconds*; 0 still lets other tasks run."""
+        ...
+
+
+class Monitor(Protocol):
+    """Answers one question: may we go on?"""
+
+    async def start(self) -> None:
+        """Begin to watch. Returns once there is something to say."""
+        ...
+
+    async def verdict(self) -> HealthReport:
+        """Return the present report. Raises nothing but cancellation."""
+        ...
+
+    @property
+    def recheck_after(self) -> float | None:
+        """Seconds after which to ask again while paused; `None`: it rings by itself."""
+        ...
+
+    async def stop(self) -> None:
+        """Watch no more. Nothing of it is left running when this returns."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """Keeps one snapshot a name. The methods may also be plain `def`."""
+
+    def load(self, name: str) -> Awaitable[Snapshot | None]:
+        """Return the snapshot, or `None` where there is none.
+
+        Raises:
+            Exception: It cannot be read. Never return `None` for that: the run
+                would start over.
+        """
+        ...
+
+    def save(self, name: str, snapshot: Snapshot) -> Awaitable[None]:
+        """Replace the snapshot of *name*, all or nothing."""
+        ...
+
+    def delete(self, name: str) -> Awaitable[None]:
+        """Forget the snapshot of *name*. Does nothing where there is none."""
+        ...
+
+
+class Lease(Protocol):
+    """One run's hold of a name in a store: only its holder may write.
+
+    Every method but `load` and `finished` raises `errors.LeaseLost`, and changes
+    nothing, once another run has taken over.
+    """
+
+    @property
+    def beat_every(self) -> float | None:
+        """Seconds between two calls of `beat`; `None` where there is no need."""
+        ...
+
+    def load(self) -> Awaitable[Snapshot | None]:
+        """Return the snapshot, or `None` where there is none."""
+        ...
+
+    def save(self, snapshot: Snapshot) -> Awaitable[None] | None:
+        """Replace the snapshot and renew the lease, all or nothing.
+
+        A returned awaitable may be abandoned, and the save still ends; `None` says
+        that it is done already.
+        """
+        ...
+
+    def finished(self) -> Awaitable[RunResult | None]:
+        """Return how this name was finished, if it is remembered as such."""
+        ...
+
+    def discard(self) -> Awaitable[None]:
+        """Forget the snapshot and that it was ever finished."""
+        ...
+
+    def beat(self, progress: Progress) -> Awaitable[Wishes]:
+        """Renew the lease, show *progress* to others, return what they wish."""
+        ...
+
+    def release(
+        self, result: RunResult | None, *, handed_over: bool
+    ) -> Awaitable[None]:
+        """Give the name free, and keep *result* in its history.
+
+        A `done` result also forgets the snapshot and is remembered as finished, in
+        the same step. Releasing a lost lease does nothing.
+
+        Args:
+            result: How the run ended; `None` where it was cancelled.
+            handed_over: Whether whoever stands by is to take over; False where the
+                run reached an ending of its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another run holds the name.
+
+    Attributes:
+        run_id: That run.
+        batches: Batches that it is known to have done.
+        rows: Rows that it is known to have done.
+    """
+
+    run_id: str
+    batches: int = 0
+    rows: int = 0
+
+
+@runtime_checkable
+class LeaseStore(Protocol):
+    """A store that lets one run at a time have a name, and remembers endings."""
+
+    def acquire(
+        self, name: str, run_id: str, state_type: object = None
+    ) -> Awaitable[Lease | Held]:
+        """Take *name* for *run_id*, or say who has it.
+
+        Taking it withdraws the wishes to stop and to change options that were made
+        to an earlier run; a pause stays.
+
+        Args:
+            name: The checkpoint's name.
+            run_id: Names the run.
+            state_type: The declared type of the state, for typed encoding; `None`
+                where values have to describe themselves.
+        """
+        ...
+
+    def ending(self, name: str, run_id: str) -> Awaitable[RunResult | None]:
+        """Return how *run_id* ended by itself; `None` if it did not, or not yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody outside wants of a run.
+
+    Attributes:
+        kind: What.
+        by: Who asks, for the reason that people will read.
+        values: For `"set"`: options and their new values, already parsed.
+    """
+
+    kind: Literal["pause", "resume", "stop", "set"]
+    by: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Control(Protocol):
+    """A store through which runs are seen and steered from any process."""
+
+    def look(self, name: str | None = None) -> Awaitable[Sequence[Progress]]:
+        """Return what is known of *name*, or of every name."""
+        ...
+
+    def wish(self, name: str, wish: Wish) -> Awaitable[None]:
+        """Leave *wish* for the run of *name*.
+
+        Raises:
+            NotRunning: A wish to stop or to set, and nobody holds the name.
+        """
+        ...
+
+    def history(self, name: str) -> Awaitable[Sequence[RunResult]]:
+        """Return how the runs of *name* ended, newest first, 100 at most."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """What holds one attempt at a batch together with what is saved of it."""
+
+    async def begin(self) -> None:
+        """Open it."""
+        ...
+
+    async def commit(self, snapshot: Snapshot) -> None:
+        """Keep the attempt's work and *snapshot*, both or neither."""
+        ...
+
+    async def rollback(self) -> None:
+        """Drop the attempt's work."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the engine runs: one run's handler and hooks, bound and ready.
+
+    Attributes:
+        handle: Does a batch; takes the state, or `health_check` if single.
+        title: What errors call the handler, such as ``Users.handle_batch``.
+        single: Whether it is a single operation.
+        on_success: Hears of each batch that is done and saved.
+        on_error: Hears of the error, once.
+        on_complete: Hears of the result, once.
+        initial_state: Makes the first state, where nothing was loaded.
+        total: Counts the rows there are, once.
+        retuned: Puts changed options where the handler looks for them.
+        unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
+        state_type: The declared type of the state.
+        pool: The database pool that health checks may use.
+    """
+
+    handle: Callable[..., Awaitable[object]]
+    title: str
+    single: bool
+    initial_state: Callable[[], MaybeAwaitable]
+    on_success: Callable[[object], MaybeAwaitable] | None = None
+    on_error: Callable[..., MaybeAwaitable] | None = None
+    on_complete: Callable[[RunResult], MaybeAwaitable] | None = None
+    total: Callable[[], MaybeAwaitable] | None = None
+    retuned: Callable[[Mapping[str, object]], None] | None = None
+    unit: Callable[[Lease | None], UnitOfWork] | None = None
+    state_type: object = None
+    pool: object = None
