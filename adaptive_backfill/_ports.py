@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -14,6 +15,7 @@ __all__ = [
     "CheckpointStore",
     "Clock",
     "Control",
+    "Handle",
     "Held",
     "Lease",
     "LeaseStore",
@@ -26,6 +28,9 @@ __all__ = [
 
 MaybeAwaitable: TypeAlias = Awaitable[object] | object
 """What a user's callable returns, sync or async."""
+
+Handle: TypeAlias = Callable[..., Awaitable[object]]
+"""A handler: takes the state, or `health_check`, and returns its answer."""
 
 
 class Clock(Protocol):
@@ -129,7 +134,8 @@ class Lease(Protocol):
         Args:
             result: How the run ended; `None` where it was cancelled.
             handed_over: Whether whoever stands by is to take over; False where the
-                run reached an ending of its own.
+                run reached an ending of its own. Without a result and not handed
+                over, nothing was begun, and all that is known stays as it was.
         """
         ...
 
@@ -159,7 +165,8 @@ class LeaseStore(Protocol):
         """Take *name* for *run_id*, or say who has it.
 
         Taking it withdraws the wishes to stop and to change options that were made
-        to an earlier run; a pause stays.
+        to an earlier run; a pause stays. What `look` shows of the earlier run stays,
+        too, until the first `beat`.
 
         Args:
             name: The checkpoint's name.
@@ -213,16 +220,20 @@ class Control(Protocol):
 class UnitOfWork(Protocol):
     """What holds one attempt at a batch together with what is saved of it."""
 
-    async def begin(self) -> None:
-        """Open it."""
+    def within(self, handle: Handle) -> Handle:
+        """Return *handle* so that each call of it is one attempt in here."""
         ...
 
-    async def commit(self, snapshot: Snapshot) -> None:
-        """Keep the attempt's work and *snapshot*, both or neither."""
+    async def commit(self, snapshot: Snapshot) -> CancelledError | None:
+        """Keep the attempt's work and *snapshot*, both or neither.
+
+        Returns:
+            A cancellation that arrived meanwhile, and was held back until it was done.
+        """
         ...
 
     async def rollback(self) -> None:
-        """Drop the attempt's work."""
+        """Drop the work of an attempt that is not to be kept."""
         ...
 
 
@@ -238,6 +249,7 @@ class Work:
         on_error: Hears of the error, once.
         on_complete: Hears of the result, once.
         initial_state: Makes the first state, where nothing was loaded.
+        state_given: Whether the caller gave the first state for this very run.
         total: Counts the rows there are, once.
         retuned: Puts changed options where the handler looks for them.
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
@@ -245,15 +257,16 @@ class Work:
         pool: The database pool that health checks may use.
     """
 
-    handle: Callable[..., Awaitable[object]]
+    handle: Handle
     title: str
     single: bool
     initial_state: Callable[[], MaybeAwaitable]
+    state_given: bool = False
     on_success: Callable[[object], MaybeAwaitable] | None = None
     on_error: Callable[..., MaybeAwaitable] | None = None
     on_complete: Callable[[RunResult], MaybeAwaitable] | None = None
     total: Callable[[], MaybeAwaitable] | None = None
     retuned: Callable[[Mapping[str, object]], None] | None = None
-    unit: Callable[[Lease | None], UnitOfWork] | None = None
+    unit: Callable[[Lease], UnitOfWork] | None = None
     state_type: object = None
     pool: object = None

@@ -97,6 +97,10 @@ class Health(Enum):
     def __repr__(self) -> str:
         return "OK"
 
+    @override
+    def __str__(self) -> str:
+        return "OK"
+
 
 OK: Literal[Health.OK] = Health.OK
 """Healthy."""

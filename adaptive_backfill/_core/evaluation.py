@@ -126,7 +126,7 @@ def report_of(results: Sequence[CheckResult], verdict: object) -> HealthReport:
 
 
 def misjudged(
-    results: Sequence[CheckResult], error: Exception, given: object = None
+    results: Sequence[CheckResult], error: BaseException, given: object = None
 ) -> HealthReport:
     """Return the report of *results* whose `evaluate` went wrong with *error*."""
     if not isinstance(error, InvalidHealthResult):

@@ -6,7 +6,7 @@
 | `stop` | `duration`, `batches`, `rows`, `paused` | `outcome`, `state`, `error` |
 | `batch.start` | `batch`, `size` | `state`, `attempt` |
 | `batch.success` | `batch`, `duration`, `rows` | `state`, `next_state`, `attempt` |
-| `batch.done` | `batch`, `duration`, `rows` | `state`, `attempt` |
+| `batch.done` | `batch`, `duration`, `rows` | `state`, `result`, `attempt` |
 | `batch.error` | `batch`, `duration` | `state`, `error`, `attempt` (`Fail`) |
 | `batch.exception` | `batch`, `duration` | `state`, `error`, `attempt`, `outcome` |
 | `batch.timeout` | `batch`, `duration` | `state`, `error`, `attempt` |

@@ -7,7 +7,7 @@ here, with the check's severity and `on_error` applied; unknown is not healthy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeAlias, get_args
 
@@ -104,10 +104,15 @@ class HealthContext:
     Attributes:
         name: The backfill's name.
         pool: The run's database pool, where it has one.
+        run_id: Names this one run.
+        memory: The run's own, empty at its start: what a check has to remember from
+            one sampling to the next, by a key of its own.
     """
 
     name: str
     pool: object = None
+    run_id: str = ""
+    memory: dict[object, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,7 @@ class Reason:
     check: str | None
     answer: Verdict
     value: object = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @override
     def __str__(self) -> str:
@@ -172,7 +177,7 @@ def judged(check: HealthCheck, given: object, duration: float) -> CheckResult:
 
 
 def failed(
-    check: HealthCheck, error: Exception, duration: float, given: object = None
+    check: HealthCheck, error: BaseException, duration: float, given: object = None
 ) -> CheckResult:
     """Return the result of a check that went wrong with *error*."""
     return _unhealthy(check, _ON_ERROR[check.on_error](error), given, error, duration)
@@ -192,7 +197,7 @@ def _unhealthy(
     check: HealthCheck,
     answer: Slow | Pause | Halt,
     value: object,
-    error: Exception | None,
+    error: BaseException | None,
     duration: float,
 ) -> CheckResult:
     if check.severity == "warning":

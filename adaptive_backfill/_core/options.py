@@ -6,10 +6,11 @@ handle's `set` and a wish from another process are all checked by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from adaptive_backfill._core.evaluation import Evaluation, worst_of
 from adaptive_backfill._core.health import HealthCheck, as_health_check
@@ -18,7 +19,18 @@ from adaptive_backfill._core.rules import is_count, is_name, is_number
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill.errors import ConfigurationError
 
-__all__ = ["OPTIONS", "TUNABLE", "Option", "RunOptions", "parsed"]
+__all__ = [
+    "OPTIONS",
+    "TUNABLE",
+    "Option",
+    "Refused",
+    "RunOptions",
+    "changed",
+    "made",
+    "near",
+    "parsed",
+    "tuned",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,3 +244,45 @@ def parsed(name: str, value: object) -> object:
     except Refused as rule:
         msg = f"{name} must be {rule}, not {value!r}"
         raise Refused(msg) from None
+
+
+def near(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the one of *names* that *name* is most likely meant to be."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def tuned(values: Mapping[str, object]) -> dict[str, object]:
+    """Return *values* checked and parsed, for a run that is under way.
+
+    Raises:
+        ConfigurationError: One of them cannot be changed, or not to this value.
+    """
+    problems: list[str] = []
+    checked: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in TUNABLE:
+            problems.append(
+                f"{name!r} cannot be set on a running run; "
+                f"{', '.join(sorted(TUNABLE))} can"
+            )
+            continue
+        try:
+            checked[name] = parsed(name, value)
+        except Refused as refused:
+            problems.append(str(refused))
+    if problems:
+        raise ConfigurationError(problems, subject="set")
+    return checked
+
+
+# The values below come out of `parsed`, which gives each its type; mypy cannot follow
+# them through a mapping by name.
+def made(values: Mapping[str, Any]) -> RunOptions:
+    """Return the options that *values*, one for each name, make."""
+    return RunOptions(**values)
+
+
+def changed(options: RunOptions, values: Mapping[str, Any]) -> RunOptions:
+    """Return *options* with *values* in place of some."""
+    return replace(options, **values)

@@ -51,7 +51,7 @@ class Retry:
         if problems:
             raise ConfigurationError(problems, subject="Retry")
 
-    def covers(self, error: Exception, attempt: int) -> bool:
+    def covers(self, error: BaseException, attempt: int) -> bool:
         """Whether to try again after *attempt*, from 1, failed with *error*."""
         return (
             attempt < self.attempts

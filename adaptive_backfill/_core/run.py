@@ -65,9 +65,12 @@ class RunState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The handler raised, ran out of time, or answered nonsense."""
+    """The handler raised, ran out of time, or answered nonsense.
 
-    error: Exception
+    *error* may be a `CancelledError` that is nobody's cancellation of this run.
+    """
+
+    error: BaseException
 
 
 Outcome: TypeAlias = Next[object] | Done | Halt | Fail | Raised

@@ -15,7 +15,14 @@ from typing_extensions import override
 from adaptive_backfill._core.rules import is_name
 from adaptive_backfill.errors import ConfigurationError
 
-__all__ = ["STORE_METHODS", "Checkpoint", "Snapshot", "Wishes", "by_value"]
+__all__ = [
+    "STORE_METHODS",
+    "Checkpoint",
+    "Snapshot",
+    "Wishes",
+    "by_value",
+    "is_immutable",
+]
 
 STORE_METHODS = ("load", "save", "delete")
 
@@ -99,6 +106,11 @@ class Wishes:
     stop: bool = False
     paused: str | None = None
     values: Mapping[str, object] | None = None
+
+
+def is_immutable(state: object) -> bool:
+    """Whether *state* is a value that nobody can change."""
+    return type(state) in _IMMUTABLE
 
 
 def by_value(state: _T) -> _T:

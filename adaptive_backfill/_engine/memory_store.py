@@ -65,7 +65,6 @@ class MemoryStore:
                 return Held(shelf.holder)
             return Held(shelf.holder, known.batches, known.rows)
         shelf.holder = run_id
-        shelf.progress = Progress(name, run_id, "starting")
         shelf.wishes = Wishes(paused=shelf.wishes.paused)
         return _MemoryLease(shelf, name, run_id)
 
@@ -139,7 +138,7 @@ class _MemoryLease:
         if shelf.holder != self._run_id:
             return
         shelf.holder = None
-        if shelf.progress is not None:
+        if shelf.progress is not None and (result is not None or handed_over):
             shelf.progress = _last_seen(shelf.progress, result)
         if result is None:
             return

@@ -1,0 +1,159 @@
+"""What users subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, Literal
+
+from typing_extensions import override
+
+from adaptive_backfill._core.answers import State
+from adaptive_backfill._core.result import RunResult
+from adaptive_backfill._core.retry import Retry
+from adaptive_backfill._core.snapshot import Checkpoint
+from adaptive_backfill._dsl.definition import ABSTRACT, Definition, define
+from adaptive_backfill._dsl.preparing import prepare
+from adaptive_backfill._engine.handle import Run
+from adaptive_backfill._engine.session import Session
+from adaptive_backfill._ports import Clock
+
+__all__ = ["Backfill", "session_of"]
+
+
+class Backfill(Generic[State]):
+    """A backfill: declare options as class attributes, and write the handler.
+
+    Define ``async def handle_batch(self, state)`` for batches: it does one batch and
+    returns ``Next(state, rows=n)``, `DONE`, ``Halt(reason)`` or ``Fail(reason)``. Or
+    define ``async def handle(self, health_check)`` for a single operation. Then
+    ``await MyBackfill.run()``.
+
+    Times are seconds, as int, float or `timedelta`. Every option may be overridden in
+    `run`, where `None` switches an optional one off. An annotated attribute that is
+    no option (``client: Client``) is a parameter of `run`.
+
+    A handler must not block the event loop: blocking code inside ``async def`` cannot
+    be interrupted by `timeout`.
+
+    Example:
+        >>> class Users(Backfill[int]):
+        ...     initial_state = 0
+        ...     async def handle_batch(self, state: int) -> Answer[int]:
+        ...         users = await fetch(state, 100)
+        ...         if not users:
+        ...             return DONE
+        ...         await migrate(users)
+        ...         return Next(state + len(users), rows=len(users))
+    """
+
+    name: str
+    """The key in checkpoints, logs and telemetry. By default ``module.ClassName``; not
+    inherited."""
+    initial_state: object
+    """What the first batch is handed: a value, deep-copied for each run, or a method.
+    By default `None`."""
+    mode: Literal["async", "sync"]
+    """``"async"``, the default: checks run in the background, batches read the latest
+    verdict. ``"sync"``: checks run before each batch."""
+    health_checks: Sequence[Any]
+    """Callables or `HealthCheck`s, asked before every batch. By default none."""
+    health_interval: float | timedelta
+    """Seconds from the end of one sampling to the next; 5 by default."""
+    health_timeout: float | timedelta
+    """Seconds that one check may take; 5 by default."""
+    evaluate: Any
+    """Findings to verdict: `worst_of` (the default), `quorum`, `weighted`, your own."""
+    batch_size: int
+    """Rows a batch, at least 1; read ``self.batch_size``. By default `None`."""
+    timeout: float | timedelta | None
+    """Seconds that a batch may take, above 0. By default `None`: no limit."""
+    delay_between_batches: float | timedelta
+    """Seconds to rest after each batch; 0 by default."""
+    max_pause: float | timedelta | None
+    """Seconds of bad health waited out before the run halts; 3600 by default."""
+    retry: Retry | None
+    """How a failed batch is tried again. By default it is not."""
+    total: Any
+    """Rows there are, an int or a method: gives share and eta. By default `None`."""
+    max_batches: int | None
+    """Stop, to be resumed, after so many batches. By default `None`."""
+    telemetry_prefix: str | Sequence[str]
+    """What event names begin with; ``"backfill"`` by default."""
+    checkpoint: Checkpoint | None
+    """Where the position is kept. By default nowhere."""
+    once: bool
+    """Whether a finished run is remembered, and the next one skipped."""
+    if_running: Literal["raise", "skip", "wait"]
+    """What to do where another run has the name; ``"raise"`` by default."""
+
+    _definition: ClassVar[Definition] = ABSTRACT
+
+    @override
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._definition = define(cls, Backfill)
+
+    @classmethod
+    async def run(cls, **overrides: Any) -> RunResult:
+        """Run to the end, from the checkpoint where there is one.
+
+        Args:
+            overrides: Options, parameters, handlers and hooks for this run only, and
+                `restart=True` to throw the checkpoint away first.
+
+        Returns:
+            How it ended. Trouble at run time is returned, never raised; call
+            `raise_for_status` to have it raised.
+
+        Raises:
+            ConfigurationError: The class, or an override, is not usable.
+            AlreadyRunning: Another run has the name, and `if_running` is ``"raise"``.
+        """
+        return await session_of(cls, overrides).run()
+
+    @classmethod
+    def start(cls, *, grace: float = 10.0, **overrides: Any) -> Run:
+        """Return a handle that runs in the background, for ``async with``.
+
+        Args:
+            grace: Seconds that the batch under way may take to finish when the block
+                is left; then it is cancelled.
+            overrides: As in `run`.
+        """
+        return Run(lambda: session_of(cls, overrides), grace)
+
+    # Hooks do nothing unless a class defines them; these are here so that `super()`
+    # works in mixins. `*args: Any, **kwargs: Any` lets any signature override them.
+    def on_success(self, *args: Any, **kwargs: Any) -> Any:
+        """Hear of each batch (`state`) that is done and saved, or of the `result`."""
+        return _nothing()
+
+    def on_error(self, *args: Any, **kwargs: Any) -> Any:
+        """Hear once of the `error`, and the `state`, of a run that failed."""
+        return _nothing()
+
+    def on_complete(self, *args: Any, **kwargs: Any) -> Any:
+        """Hear once of the `result` of a run that reached an ending of its own."""
+        return _nothing()
+
+
+async def _nothing() -> None:
+    return None
+
+
+def session_of(
+    cls: type[Backfill[Any]],
+    overrides: dict[str, Any],
+    *,
+    clock: Clock | None = None,
+) -> Session:
+    """Return a run of *cls*, ready to begin, on *clock* where one is given.
+
+    Raises:
+        ConfigurationError: The class, or an override, is not usable.
+    """
+    prepared = prepare(cls, Backfill, cls._definition, overrides)
+    return Session(
+        prepared.work, prepared.options, restart=prepared.restart, clock=clock
+    )

@@ -1,0 +1,192 @@
+"""Make one run out of a class and the overrides of one call.
+
+Nothing here has a side effect: what is wrong is found before the lease is taken.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import FunctionType
+from typing import NamedTuple, cast
+
+from adaptive_backfill._core.health import HealthCheck
+from adaptive_backfill._core.options import OPTIONS, RunOptions, made
+from adaptive_backfill._core.snapshot import by_value
+from adaptive_backfill._dsl.definition import HOOKS, METHOD_OPTIONS, Definition
+from adaptive_backfill._dsl.overriding import Overrides, read_overrides
+from adaptive_backfill._dsl.reading import find, is_method, takes
+from adaptive_backfill._dsl.state_type import state_type_of
+from adaptive_backfill._ports import LeaseStore, Work
+from adaptive_backfill.errors import ConfigurationError
+
+__all__ = ["Prepared", "prepare"]
+
+
+class Prepared(NamedTuple):
+    """One run, ready to begin."""
+
+    work: Work
+    options: RunOptions
+    restart: bool
+
+
+def prepare(
+    cls: type, root: type, definition: Definition, given: Mapping[str, object]
+) -> Prepared:
+    """Return the run of *cls*, a subclass of *root*, that *given* asks for.
+
+    Raises:
+        ConfigurationError: With a sentence for each problem.
+    """
+    overrides = read_overrides(cls, definition, given)
+    instance = _instance(cls)
+    values = {name: option.default for name, option in OPTIONS.items()}
+    values |= definition.values
+    values |= overrides.values
+    _withdraw_what_needs_a_store(values, overrides)
+    bound = _Bound(cls, root, instance, overrides)
+    checks = cast("tuple[HealthCheck, ...]", values["health_checks"])
+    values["health_checks"] = tuple(map(bound.check, checks))
+    values["evaluate"] = bound.method("evaluate", values["evaluate"])
+    options = made(values)
+    problems = [*_check_problems(options), *_store_problems(options)]
+    if problems:
+        raise ConfigurationError(problems, subject=cls.__qualname__)
+    bound.put(options, overrides)
+    work = _work(cls, root, bound, options)
+    return Prepared(work, options, overrides.restart)
+
+
+class _Bound:
+    """What a class and a call define, bound to the run's one instance."""
+
+    def __init__(
+        self, cls: type, root: type, instance: object, overrides: Overrides
+    ) -> None:
+        self._cls = cls
+        self._root = root
+        self._functions = overrides.functions
+        self.instance = instance
+        self.given = overrides.values
+        self.single = overrides.kind == "single"
+
+    def method(self, name: str, value: object) -> object:
+        """Return option *name*'s *value*, bound where it is a method of the class."""
+        if name in self.given or not is_method(value):
+            return value
+        return getattr(self.instance, name)
+
+    def function(self, name: str) -> Callable[..., object] | None:
+        """Return the handler or hook *name*, where there is one."""
+        if name in self._functions:
+            return cast("Callable[..., object] | None", self._functions[name])
+        if find(self._cls, name, self._root) is None:
+            return None
+        return cast("Callable[..., object]", getattr(self.instance, name))
+
+    def check(self, check: HealthCheck) -> HealthCheck:
+        """Return *check*, bound where its function is a method of the class."""
+        fn = check.fn
+        if not isinstance(fn, FunctionType) or not is_method(fn):
+            return check
+        bodies = (vars(klass).values() for klass in self._cls.__mro__)
+        if not any(fn is value for body in bodies for value in body):
+            return check
+        return check.bound(fn.__get__(self.instance))
+
+    def put(self, options: RunOptions, overrides: Overrides) -> None:
+        """Put what is in force on the instance, never on the class."""
+        for name in OPTIONS:
+            if name not in METHOD_OPTIONS:
+                setattr(self.instance, name, getattr(options, name))
+        for name, value in overrides.parameters.items():
+            setattr(self.instance, name, value)
+
+    def retune(self, values: Mapping[str, object]) -> None:
+        """Put changed options on the instance."""
+        for name, value in values.items():
+            setattr(self.instance, name, value)
+
+
+def _instance(cls: type) -> object:
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as error:
+        msg = (
+            f"its __init__ needs arguments ({error}); annotate them as attributes "
+            "instead (`client: Client`) and pass them to run(client=...)"
+        )
+        raise ConfigurationError([msg], subject=cls.__qualname__) from error
+    return cls()
+
+
+def _withdraw_what_needs_a_store(
+    values: dict[str, object], overrides: Overrides
+) -> None:
+    """Without a checkpoint, by request, what needs one is off, too."""
+    if "checkpoint" in overrides.values and values["checkpoint"] is None:
+        values["once"] = False
+        values["if_running"] = "raise"
+
+
+def _store_problems(options: RunOptions) -> list[str]:
+    wanted = []
+    if options.once:
+        wanted.append("once=True")
+    if options.if_running != "raise":
+        wanted.append(f"if_running={options.if_running!r}")
+    checkpoint = options.checkpoint
+    if not wanted or (checkpoint and isinstance(checkpoint.store, LeaseStore)):
+        return []
+    store = "no checkpoint" if checkpoint is None else type(checkpoint.store).__name__
+    return [
+        f"{' and '.join(wanted)} needs a store that holds leases and remembers "
+        f"endings, such as SqliteStore or MemoryStore; here is {store}"
+    ]
+
+
+def _check_problems(options: RunOptions) -> list[str]:
+    return [
+        f"health check {check.name!r} must take no argument, or one (a HealthContext)"
+        for check in options.health_checks
+        if not takes(check.fn, 0, in_class=False)
+        and not takes(check.fn, 1, in_class=False)
+    ]
+
+
+def _work(cls: type, root: type, bound: _Bound, options: RunOptions) -> Work:
+    handler = "handle" if bound.single else "handle_batch"
+    hooks = {name: bound.function(name) for name in HOOKS}
+    typed = options.checkpoint is not None and not bound.single
+    return Work(
+        handle=cast("Callable[..., Awaitable[object]]", bound.function(handler)),
+        title=f"{cls.__qualname__}.{handler}",
+        single=bound.single,
+        initial_state=_initial_state(bound, options),
+        state_given="initial_state" in bound.given,
+        on_success=hooks["on_success"],
+        on_error=hooks["on_error"],
+        on_complete=hooks["on_complete"],
+        total=_total(bound, options),
+        retuned=bound.retune,
+        state_type=state_type_of(cls, root) if typed else None,
+        pool=getattr(bound.instance, "pool", None),
+    )
+
+
+def _initial_state(bound: _Bound, options: RunOptions) -> Callable[[], object]:
+    value = options.initial_state
+    if "initial_state" not in bound.given and is_method(value):
+        return cast("Callable[[], object]", bound.method("initial_state", value))
+    return partial(by_value, value)
+
+
+def _total(bound: _Bound, options: RunOptions) -> Callable[[], object] | None:
+    total = bound.method("total", options.total)
+    if total is None:
+        return None
+    if callable(total):
+        return total
+    return partial(by_value, total)

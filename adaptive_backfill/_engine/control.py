@@ -1,0 +1,94 @@
+"""What people want of a run: from its handle, and from other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from adaptive_backfill._core.snapshot import Wishes
+from adaptive_backfill._engine.clock import Bell
+from adaptive_backfill._ports import Wish
+
+__all__ = ["HANDLE", "RunControl"]
+
+HANDLE = "its handle"
+"""Who pauses a run through `Run.pause()`."""
+
+
+class RunControl:
+    """The wishes that a run obeys at its batch boundaries.
+
+    Attributes:
+        wishes: What is wished now; replaced whole when it changes.
+        unsent: Wishes made in this process that the store has yet to be told of, so
+            that a pause outlives the process and a resume withdraws it everywhere.
+        leaving: The block that started the run is being left.
+        lost: The lease is gone.
+    """
+
+    def __init__(self, bell: Bell) -> None:
+        self.wishes = Wishes()
+        self.unsent: list[Wish] = []
+        self.leaving = False
+        self.lost: BaseException | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._interrupting = False
+        self._remote_values: Mapping[str, object] | None = None
+        self._bell = bell
+
+    def stop(self) -> None:
+        """Stop at the next batch boundary."""
+        self._become(replace(self.wishes, stop=True))
+
+    def pause(self) -> None:
+        """Pause at the next batch boundary, until resumed."""
+        self.unsent.append(Wish("pause", HANDLE))
+        self._become(replace(self.wishes, paused=HANDLE))
+
+    def resume(self) -> None:
+        """Go on after a pause, whoever paused."""
+        self.unsent.append(Wish("resume", HANDLE))
+        self._become(replace(self.wishes, paused=None))
+
+    def set(self, values: Mapping[str, object]) -> None:
+        """Change options from the next batch on."""
+        self._become(
+            replace(self.wishes, values={**(self.wishes.values or {}), **values})
+        )
+
+    def heard(self, remote: Wishes) -> None:
+        """Take over what the store says is wished."""
+        # Until the store knows of a pause or resume of ours, ours is the newer one.
+        paused = self.wishes.paused if self.unsent else remote.paused
+        values = self.wishes.values
+        if remote.values and remote.values != self._remote_values:
+            self._remote_values = remote.values
+            values = {**(values or {}), **remote.values}
+        stop = self.wishes.stop or remote.stop
+        self._become(Wishes(stop=stop, paused=paused, values=values))
+
+    def steers(self, task: asyncio.Task[object] | None) -> None:
+        """Take note of the run's *task*, to be able to interrupt it."""
+        self._task = task
+
+    def interrupt(self) -> None:
+        """Cancel what the run is doing now: its handler, a hook, a check.
+
+        Not a cancellation of the run, which ends with a result of its own.
+        """
+        if self._task is not None and not self._task.done():
+            self._interrupting = True
+            self._task.cancel()
+
+    def was_interrupted(self) -> bool:
+        """Whether the `CancelledError` in hand is `interrupt`'s alone; take it back."""
+        if not self._interrupting or self._task is None:
+            return False
+        self._interrupting = False
+        return self._task.uncancel() == 0
+
+    def _become(self, wishes: Wishes) -> None:
+        if wishes != self.wishes:
+            self.wishes = wishes
+            self._bell.ring()

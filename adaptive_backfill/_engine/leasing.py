@@ -1,0 +1,128 @@
+"""Take a name, or say why not: raise, skip, or stand by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adaptive_backfill._core.answers import Halt
+from adaptive_backfill._core.health import Reason
+from adaptive_backfill._core.options import RunOptions
+from adaptive_backfill._core.result import RunResult
+from adaptive_backfill._engine.clock import Bell
+from adaptive_backfill._engine.control import RunControl
+from adaptive_backfill._engine.outlast import outlast
+from adaptive_backfill._engine.plain_lease import PlainLeases
+from adaptive_backfill._ports import Held, Lease, LeaseStore
+from adaptive_backfill.errors import AlreadyRunning
+
+__all__ = ["Skipped", "skipped", "take"]
+
+STANDBY_POLL = 1.0
+"""Seconds between two looks at whether the other run is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """There is nothing to run.
+
+    Attributes:
+        why: The other run's ending, or what it is doing.
+        batches: What the store knows of the other run.
+        rows: What the store knows of the other run.
+    """
+
+    why: str
+    batches: int = 0
+    rows: int = 0
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The reason, as results carry it."""
+        return (Reason(None, Halt(self.why), self.why),)
+
+
+async def take(
+    options: RunOptions,
+    run_id: str,
+    *,
+    state_type: object,
+    control: RunControl,
+    bell: Bell,
+    standing_by: Callable[[], None],
+) -> Lease | Skipped | None:
+    """Return the lease of the run's name; `None` where it has no checkpoint.
+
+    Calls *standing_by* before it begins to wait for another run to end.
+
+    Raises:
+        AlreadyRunning: Another run has it, and `if_running` is `"raise"`.
+        Exception: The store could not say.
+    """
+    if options.checkpoint is None:
+        return None
+    given = options.checkpoint.store
+    store: LeaseStore = given if isinstance(given, LeaseStore) else PlainLeases(given)
+    lease = await _acquire(store, options.key, run_id, state_type)
+    if not isinstance(lease, Held):
+        return lease
+    if options.if_running == "raise":
+        raise AlreadyRunning(options.key, lease.run_id)
+    if options.if_running == "skip":
+        why = f"run {lease.run_id} is already at it"
+        return Skipped(why, lease.batches, lease.rows)
+    standing_by()
+    return await _stand_by(
+        store, options.key, run_id, state_type, lease, control=control, bell=bell
+    )
+
+
+async def _stand_by(
+    store: LeaseStore,
+    key: str,
+    run_id: str,
+    state_type: object,
+    owner: Held,
+    *,
+    control: RunControl,
+    bell: Bell,
+) -> Lease | Skipped:
+    while not control.wishes.stop:
+        await bell.wait(STANDBY_POLL)
+        ending = await store.ending(key, owner.run_id)
+        if ending is not None:
+            return skipped(ending)
+        lease = await _acquire(store, key, run_id, state_type)
+        # Asked again, so that an ending in between is not overlooked.
+        ending = await store.ending(key, owner.run_id)
+        if ending is not None:
+            if not isinstance(lease, Held):
+                await lease.release(None, handed_over=False)
+            return skipped(ending)
+        if not isinstance(lease, Held):
+            return lease
+        owner = lease
+    return Skipped("stop requested while standing by", owner.batches, owner.rows)
+
+
+def skipped(ending: RunResult) -> Skipped:
+    """Return the skip that another run's *ending* makes of this one."""
+    why = f"run {ending.run_id} ended: {ending.status}"
+    if ending.reasons:
+        why = f"{why} ({'; '.join(map(str, ending.reasons))})"
+    return Skipped(why, ending.batches, ending.rows)
+
+
+async def _acquire(
+    store: LeaseStore, key: str, run_id: str, state_type: object
+) -> Lease | Held:
+    taking = asyncio.ensure_future(store.acquire(key, run_id, state_type))
+    held_back = await outlast(taking)
+    taken = taking.result()
+    if held_back is not None:
+        if not isinstance(taken, Held):
+            giving = asyncio.ensure_future(taken.release(None, handed_over=False))
+            await outlast(giving)
+        raise held_back
+    return taken

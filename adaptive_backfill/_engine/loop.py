@@ -1,0 +1,300 @@
+"""The loop: carries out what the core decides, for every kind of backfill.
+
+Order of one batch: wishes and verdict, `batch.start`, handler, save,
+`batch.success`, `on_success`, rest. Rule: the run moves only by what the core's
+`reached`, `decide` and `settle` return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from adaptive_backfill._core.answers import OK, Halt, Pause, Slow, Verdict
+from adaptive_backfill._core.evaluation import HEALTHY, HealthReport
+from adaptive_backfill._core.health import Reason
+from adaptive_backfill._core.options import RunOptions, changed
+from adaptive_backfill._core.pacing import rest_after
+from adaptive_backfill._core.result import RunStatus
+from adaptive_backfill._core.run import (
+    ATTEMPT,
+    Ending,
+    Move,
+    Outcome,
+    Raised,
+    Rest,
+    RunState,
+    decide,
+    ended,
+    reached,
+    settle,
+    stopped,
+)
+from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value, is_immutable
+from adaptive_backfill._engine.attempt import attempt
+from adaptive_backfill._engine.clock import Bell
+from adaptive_backfill._engine.control import RunControl
+from adaptive_backfill._engine.hooks import Hooks
+from adaptive_backfill._engine.meter import Meter
+from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._engine.reporting import Reporter
+from adaptive_backfill._engine.saving import as_checkpoint_error
+from adaptive_backfill._ports import Clock, Monitor, UnitOfWork, Work
+
+__all__ = ["Loop"]
+
+
+class Loop:
+    """One run between its opening and its closing.
+
+    Attributes:
+        run: Where it stands.
+        options: What is in force.
+        report: What the health checks said last.
+        reasons: Why it is paused; empty where it is not.
+        kept: Whether the store still takes what is saved.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        options: RunOptions,
+        run: RunState,
+        *,
+        unit: UnitOfWork | None,
+        monitor: Monitor,
+        control: RunControl,
+        reporter: Reporter,
+        hooks: Hooks,
+        meter: Meter,
+        bell: Bell,
+        clock: Clock,
+    ) -> None:
+        self.run = run
+        self.options = options
+        self.report: HealthReport = HEALTHY
+        self.reasons: tuple[Reason, ...] = ()
+        self.kept = unit is not None
+        self._work = work
+        self._unit = unit
+        self._handle = work.handle if unit is None else unit.within(work.handle)
+        # Without a checkpoint or a retry nobody looks back at a settled state.
+        self._copies = unit is not None or options.retry.attempts > 1
+        self._monitor = monitor
+        self._control = control
+        self._reporter = reporter
+        self._hooks = hooks
+        self._meter = meter
+        self._bell = bell
+        self._clock = clock
+        self._wishes = Wishes()
+        self._slow = False
+        self._bad_since: float | None = None
+        self._stop_given: Halt | None = None
+
+    async def drive(self) -> None:
+        """Go on until the run has an ending."""
+        try:
+            if self.run.ending is None:
+                await self._monitor.start()
+            while self.run.ending is None:
+                await self._step()
+        except asyncio.CancelledError:
+            if not self._control.was_interrupted():
+                raise
+            self.run = ended(self.run, self._interrupted())
+        finally:
+            await self._monitor.stop()
+        self._meter.resume()
+
+    async def health_check(self) -> Verdict:
+        """Tell a single operation whether to go on."""
+        wishes = self._control.wishes
+        if wishes.stop:
+            self._stop_given = Halt("stop requested")
+            return self._stop_given
+        if wishes.paused is not None:
+            return Pause(f"paused by {wishes.paused}")
+        self.report = await self._monitor.verdict()
+        return self.report.verdict
+
+    def snapshot(self, run: RunState) -> Snapshot:
+        """Return what is kept of *run*."""
+        return Snapshot(run.state, run.batches, run.rows, self.options.batch_size)
+
+    async def _step(self) -> None:
+        if self._control.wishes is not self._wishes:
+            self._obey(self._control.wishes)
+        move = reached(self.run, self._wishes, self.options)
+        if move is not ATTEMPT:
+            self._bad_since = None
+        else:
+            report = await self._monitor.verdict()
+            if self._control.wishes is not self._wishes:
+                return
+            move = self._judge(report)
+        if move is ATTEMPT:
+            await self._attempt()
+        elif isinstance(move, Rest):
+            await self._rest(move)
+        elif isinstance(move, Ending):
+            self.run = ended(self.run, move)
+
+    def _obey(self, wishes: Wishes) -> None:
+        retuned = wishes.values != self._wishes.values
+        self._wishes = wishes
+        if retuned and wishes.values:
+            self.options = changed(self.options, wishes.values)
+            if self._work.retuned is not None:
+                self._work.retuned(wishes.values)
+            self._reporter.retuned(self.options)
+
+    def _judge(self, report: HealthReport) -> Move:
+        self.report = report
+        verdict = report.verdict
+        if verdict is OK:
+            self._slow = False
+            self._bad_since = None
+            return ATTEMPT
+        if isinstance(verdict, Slow) and not self._slow:
+            self._slow = True
+            self._reporter.slowing(report)
+        now = self._clock.monotonic()
+        if not isinstance(verdict, Pause):
+            self._bad_since = None
+        elif self._bad_since is None:
+            self._bad_since = now
+        bad_for = 0.0 if self._bad_since is None else now - self._bad_since
+        move = decide(report, bad_for, self.options)
+        if isinstance(move, Ending):
+            self._reporter.halting(report)
+        return move
+
+    async def _rest(self, rest: Rest) -> None:
+        self.reasons = rest.reasons
+        if not self._meter.is_paused:
+            self._meter.pause()
+            self._reporter.pausing(self.report, rest.reasons)
+        waits = [rest.seconds]
+        if self._bad_since is not None:
+            waits.append(self._monitor.recheck_after)
+        await self._bell.wait(min((w for w in waits if w is not None), default=None))
+
+    async def _attempt(self) -> None:
+        run, options = self.run, self.options
+        if self._meter.is_paused:
+            self.reasons = ()
+            self._reporter.resuming(self._meter.resume())
+        began = self._clock.monotonic()
+        self._reporter.attempting(run, run.state, options)
+        over = False
+        try:
+            outcome = await self._outcome(run)
+            duration = self._clock.monotonic() - began
+            settled = self._settled(run, outcome)
+            held = await self._keep(settled, run, duration)
+            over = True
+        finally:
+            if not over:
+                seconds = self._clock.monotonic() - began
+                self._reporter.broken_off(run, seconds, outcome="cancelled")
+        if self.run is not settled:
+            return
+        self._reporter.attempted(run, outcome, duration)
+        if held is not None:
+            raise held
+        await self._tell(run, settled)
+        await self._after(run, outcome, duration)
+
+    async def _outcome(self, run: RunState) -> Outcome:
+        work = self._work
+        argument: object = self.health_check if work.single else run.state
+        if self._copies and not work.single and not is_immutable(argument):
+            copied = await ask(by_value, argument)
+            if copied.error is not None:
+                return Raised(copied.error)
+            argument = copied.value
+        return await attempt(
+            self._handle,
+            argument,
+            title=work.title,
+            timeout=self.options.timeout,
+            single=work.single,
+        )
+
+    def _settled(self, run: RunState, outcome: Outcome) -> RunState:
+        if isinstance(outcome, Halt) and outcome is self._stop_given:
+            return ended(run, stopped("stop requested"))
+        return settle(run, outcome, self.options)
+
+    async def _keep(
+        self, settled: RunState, run: RunState, duration: float
+    ) -> asyncio.CancelledError | None:
+        """Save *settled* where it moved, and make it the run; or end the run."""
+        unit = self._unit
+        if unit is None or self._work.single:
+            self.run = settled
+            return None
+        if settled.batches == run.batches:
+            await unit.rollback()
+            self.run = settled
+            return None
+        began = self._clock.monotonic()
+        given = await ask(unit.commit, self.snapshot(settled))
+        if given.error is not None:
+            self.kept = False
+            error = as_checkpoint_error(given.error, self.options.key, "saved")
+            self.run = ended(run, Ending(RunStatus.FAILED, error=error))
+            self._reporter.broken_off(run, duration, outcome="checkpoint", error=error)
+            return None
+        self.run = settled
+        self._reporter.saved(settled.state, self._clock.monotonic() - began)
+        held = given.value
+        return held if isinstance(held, asyncio.CancelledError) else None
+
+    async def _tell(self, run: RunState, settled: RunState) -> None:
+        hook = self._work.on_success
+        if self._work.single:
+            ending = settled.ending
+            if hook and ending is not None and ending.status is RunStatus.DONE:
+                await self._hooks.call("on_success", hook, ending.result)
+        elif settled.batches != run.batches:
+            now = self._clock.monotonic()
+            if settled.rows != run.rows:
+                self._meter.count(settled.rows, now)
+            if hook is not None:
+                state = by_value(settled.state) if self._copies else settled.state
+                await self._hooks.call("on_success", hook, state)
+
+    async def _after(self, run: RunState, outcome: Outcome, duration: float) -> None:
+        settled = self.run
+        if settled.ending is not None:
+            return
+        if isinstance(outcome, Raised):
+            wait = self.options.retry.wait(run.attempt, random.random())
+            self._reporter.retrying(settled, outcome.error, wait)
+            await self._delay(wait)
+            return
+        if isinstance(reached(settled, self._wishes, self.options), Ending):
+            return
+        delay = self.options.delay_between_batches
+        await self._delay(rest_after(delay, duration, self.report.verdict))
+
+    async def _delay(self, seconds: float) -> None:
+        if seconds <= 0:
+            # Without one real yield a batch, a handler that never waits would
+            # starve the monitor, cancellation and the whole service.
+            await asyncio.sleep(0)
+            return
+        until = self._clock.monotonic() + seconds
+        while not self._control.wishes.stop:
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._bell.wait(left)
+
+    def _interrupted(self) -> Ending:
+        if self._control.lost is not None:
+            self.kept = False
+            return Ending(RunStatus.FAILED, error=self._control.lost)
+        return stopped("the batch under way was cancelled: it outlasted its grace")

@@ -1,0 +1,128 @@
+"""Three ways to know the health: never ask, ask when needed, or keep asking.
+
+They sample and judge alike, and differ only in when they sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from adaptive_backfill._core.evaluation import HEALTHY, HealthReport, unknown_for
+from adaptive_backfill._core.options import RunOptions
+from adaptive_backfill._engine.clock import Bell
+from adaptive_backfill._engine.outlast import end_all
+from adaptive_backfill._engine.sampling import Sampler
+from adaptive_backfill._ports import Clock, Monitor
+
+__all__ = ["monitor_for"]
+
+
+def monitor_for(
+    options: RunOptions, sampler: Sampler, *, clock: Clock, bell: Bell
+) -> Monitor:
+    """Return the monitor that *options* ask for."""
+    if not options.health_checks:
+        return _NoMonitor()
+    if options.mode == "sync":
+        return _InlineMonitor(sampler, options.health_interval)
+    return _BackgroundMonitor(
+        sampler,
+        clock=clock,
+        bell=bell,
+        interval=options.health_interval,
+        stale_after=max(
+            3 * options.health_interval,
+            options.health_interval + options.health_timeout,
+        ),
+    )
+
+
+class _NoMonitor:
+    """There is nothing to ask."""
+
+    recheck_after: float | None = None
+
+    async def start(self) -> None:
+        return None
+
+    async def verdict(self) -> HealthReport:
+        return HEALTHY
+
+    async def stop(self) -> None:
+        return None
+
+
+class _InlineMonitor:
+    """Asks the checks each time. The batch waits for the answer."""
+
+    def __init__(self, sampler: Sampler, interval: float) -> None:
+        self._sampler = sampler
+        self.recheck_after: float | None = interval
+
+    async def start(self) -> None:
+        return None
+
+    async def verdict(self) -> HealthReport:
+        return await self._sampler.sample()
+
+    async def stop(self) -> None:
+        return None
+
+
+class _BackgroundMonitor:
+    """Keeps asking in a task of its own, and answers from memory.
+
+    A report older than *stale_after* seconds is stale: nothing grows on it. At twice
+    that age it says nothing any more, and unknown is not healthy.
+    """
+
+    recheck_after: float | None = None
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        clock: Clock,
+        bell: Bell,
+        interval: float,
+        stale_after: float,
+    ) -> None:
+        self._sampler = sampler
+        self._clock = clock
+        self._bell = bell
+        self._interval = interval
+        self._stale_after = stale_after
+        self._report = HEALTHY
+        self._at = -float("inf")
+        self._looked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_looking())
+        looked = asyncio.create_task(self._looked.wait())
+        try:
+            # A monitor that dies before its first look must not be waited for.
+            await asyncio.wait((looked, self._task), return_when="FIRST_COMPLETED")
+        finally:
+            await end_all((looked,))
+
+    async def verdict(self) -> HealthReport:
+        age = self._clock.monotonic() - self._at
+        if age < self._stale_after:
+            return self._report
+        if age < 2 * self._stale_after:
+            return replace(self._report, fresh=False)
+        return unknown_for(age)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await end_all((self._task,))
+
+    async def _keep_looking(self) -> None:
+        while True:
+            self._report = await self._sampler.sample()
+            self._at = self._clock.monotonic()
+            self._looked.set()
+            self._bell.ring()
+            await self._clock.sleep(self._interval)

@@ -1,0 +1,97 @@
+"""What must finish, finishes: a save, a commit, a rollback, a release.
+
+Two kinds of cancellation may arrive meanwhile. anyio's is kept off by a shielded
+scope. asyncio's, by `Task.cancel`, goes through a shield: so the work is a future of
+its own, and the one who waits holds the cancellation back until it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+import anyio
+
+__all__ = ["PATIENCE", "cancelled_by_us", "end_all", "finish", "outlast"]
+
+PATIENCE = 5.0
+"""Seconds that a cancellation is held back at most."""
+
+_T = TypeVar("_T")
+
+
+async def outlast(
+    future: asyncio.Future[_T], patience: float = PATIENCE
+) -> asyncio.CancelledError | None:
+    """Wait until *future* is done; return the cancellation that arrived meanwhile.
+
+    After *patience* seconds nothing is held back any more: a cancellation that
+    arrived, or arrives, is raised, and *future* is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    held: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True) as scope:
+        waiter: asyncio.Future[None] = loop.create_future()
+        lapsed = False
+
+        def wake(_: object = None) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def lapse() -> None:
+            nonlocal lapsed
+            lapsed = True
+            scope.shield = False
+            wake()
+
+        future.add_done_callback(wake)
+        timer = loop.call_later(patience, lapse)
+        try:
+            while not future.done() and not (lapsed and held):
+                try:
+                    await waiter
+                except asyncio.CancelledError as error:
+                    held = error
+                waiter = loop.create_future()
+        finally:
+            timer.cancel()
+            future.remove_done_callback(wake)
+    if held is not None and not future.done():
+        future.cancel()
+        raise held
+    return held
+
+
+async def finish(work: Awaitable[_T], patience: float = PATIENCE) -> _T:
+    """Await *work* to its end, and only then raise what was held back."""
+    future = asyncio.ensure_future(work)
+    held = await outlast(future, patience)
+    if held is not None:
+        # Not lost: whoever is cancelled does not look at the result any more.
+        if not future.cancelled():
+            future.exception()
+        raise held
+    return future.result()
+
+
+async def end_all(tasks: Iterable[asyncio.Task[object]]) -> None:
+    """Cancel *tasks*, and return when they are gone."""
+    running = [task for task in tasks if not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        gone = asyncio.gather(*running, return_exceptions=True)
+        held = await outlast(gone)
+        if held is not None:
+            raise held
+
+
+def cancelled_by_us() -> bool:
+    """Whether the current task was asked to cancel, by either kind.
+
+    anyio cancels through `Task.cancel` too. Where nobody asked, a `CancelledError`
+    came out of something that was awaited, and is a failure like any other.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

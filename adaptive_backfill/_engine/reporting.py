@@ -1,0 +1,235 @@
+"""Tell the world what a run does: events for whoever listens, lines for people.
+
+Rule: nothing is built for nobody; states are logged at debug level only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from adaptive_backfill._core.answers import Done, Fail, Halt, Next
+from adaptive_backfill._core.evaluation import HealthReport
+from adaptive_backfill._core.health import Reason
+from adaptive_backfill._core.options import RunOptions
+from adaptive_backfill._core.result import RunResult, RunStatus
+from adaptive_backfill._core.run import Outcome, Raised, RunState
+from adaptive_backfill.errors import BatchTimeout
+from adaptive_backfill.telemetry import Emitter
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """One run's voice."""
+
+    def __init__(self, options: RunOptions, run_id: str, *, single: bool) -> None:
+        self.log: FilteringBoundLogger = structlog.get_logger("adaptive_backfill").bind(
+            backfill=options.name, run_id=run_id
+        )
+        self._emitter = Emitter(
+            options.telemetry_prefix,
+            {"backfill": options.name, "run_id": run_id, "mode": options.mode},
+        )
+        self._prefix = "" if single else "batch."
+        self._single = single
+        # structlog as it comes prints debug lines, too, one a batch; who wants
+        # them configures it.
+        self._verbose = structlog.is_configured()
+        self._started = False
+
+    def started(self, state: object, *, resumed: bool) -> None:
+        """The run begins."""
+        self._started = True
+        self._emitter.open("start", {}, {"resumed": resumed, "state": state})
+        self.log.info("backfill started", resumed=resumed)
+
+    def stopped(self, result: RunResult) -> None:
+        """The run is over, with *result*."""
+        numbers = {
+            "duration": result.duration,
+            "batches": result.batches,
+            "rows": result.rows,
+            "paused": result.paused,
+        }
+        metadata: dict[str, object] = {
+            "outcome": str(result.status),
+            "state": result.state,
+        }
+        if result.error is not None:
+            metadata["error"] = result.error
+        self._stop(numbers, metadata)
+        said = {**numbers, "duration": round(result.duration, 3)}
+        if result.status is RunStatus.FAILED:
+            self.log.error(
+                "backfill failed",
+                **said,
+                error=_text(result.error),
+                exc_info=_raised(result),
+            )
+        elif result.status is RunStatus.DONE:
+            self.log.info("backfill done", **said)
+        else:
+            reasons = _texts(result.reasons)
+            self.log.warning(f"backfill {result.status}", **said, reasons=reasons)
+
+    def cancelled(self, run: RunState | None, duration: float, paused: float) -> None:
+        """The run is over, because somebody cancelled it."""
+        if not self._started:
+            return
+        numbers: dict[str, float] = {"duration": duration, "paused": paused}
+        if run is not None:
+            numbers |= {"batches": run.batches, "rows": run.rows}
+        self._stop(numbers, {"outcome": "cancelled"})
+        self.log.warning("backfill cancelled", duration=round(duration, 3))
+
+    def _stop(self, numbers: dict[str, float], metadata: dict[str, object]) -> None:
+        self._emitter.close("pause")
+        self._emitter.emit("stop", numbers, metadata)
+        self._emitter.close("start")
+
+    def attempting(self, run: RunState, state: object, options: RunOptions) -> None:
+        """An attempt at the next batch begins."""
+        if self._single or not self._emitter.hears("batch.start"):
+            return
+        numbers: dict[str, float] = {"batch": run.batches + 1}
+        if options.batch_size is not None:
+            numbers["size"] = options.batch_size
+        self._emitter.open(
+            "batch.start", numbers, {"state": state, "attempt": run.attempt}
+        )
+
+    def attempted(self, run: RunState, outcome: Outcome, duration: float) -> None:
+        """The attempt that began at *run* ended in *outcome*, and was saved."""
+        name = self._prefix + _event_of(outcome, single=self._single)
+        if self._emitter.hears(name):
+            metadata: dict[str, object] = {"state": run.state, "attempt": run.attempt}
+            match outcome:
+                case Next(state=following):
+                    metadata["next_state"] = following
+                case Fail(reason=error) | Halt(reason=error) | Raised(error=error):
+                    metadata["error"] = error
+                case Done(result=result):
+                    metadata["result"] = result
+            numbers = self._numbers(run, duration)
+            if isinstance(outcome, Next | Done) and outcome.rows is not None:
+                numbers["rows"] = outcome.rows
+            self._emitter.emit(name, numbers, metadata)
+        self._emitter.close("batch.start")
+        if self._verbose:
+            self.log.debug(
+                name, batch=run.batches + 1, duration=duration, state=run.state
+            )
+
+    def broken_off(
+        self, run: RunState, duration: float, *, outcome: str, error: object = None
+    ) -> None:
+        """The attempt at *run* did not come to its end: cancelled, or not saved."""
+        if self._single and outcome == "cancelled":
+            return
+        metadata: dict[str, object] = {"state": run.state, "attempt": run.attempt}
+        metadata["outcome"] = outcome
+        if error is not None:
+            metadata["error"] = error
+        self._emitter.emit(
+            f"{self._prefix}exception", self._numbers(run, duration), metadata
+        )
+        self._emitter.close("batch.start")
+
+    def retrying(self, run: RunState, error: object, wait: float) -> None:
+        """*run* is to be tried again in *wait* seconds."""
+        failed = run.attempt - 1
+        numbers = {"batch": run.batches + 1, "attempt": failed, "wait": wait}
+        self._emitter.emit(
+            f"{self._prefix}retry", numbers, {"state": run.state, "error": error}
+        )
+        self.log.warning(
+            "batch failed, trying again",
+            batch=run.batches + 1,
+            attempt=failed,
+            wait=round(wait, 3),
+            error=_text(error),
+        )
+
+    def saved(self, state: object, duration: float) -> None:
+        """A checkpoint is safe."""
+        if self._emitter.hears("checkpoint.save"):
+            self._emitter.emit(
+                "checkpoint.save", {"duration": duration}, {"state": state}
+            )
+
+    def halting(self, report: HealthReport) -> None:
+        """The health checks end the run."""
+        self._emitter.emit(
+            "halt" if self._single else "health_check.halt", {}, _findings(report)
+        )
+
+    def slowing(self, report: HealthReport) -> None:
+        """The health checks ask for a gentler pace."""
+        self._emitter.emit("health_check.slow", {}, _findings(report))
+        self.log.warning("slowing down", reasons=_texts(report.reasons))
+
+    def pausing(self, report: HealthReport, reasons: tuple[Reason, ...]) -> None:
+        """The run waits, for *reasons*."""
+        self._emitter.open("pause", {}, {"results": report.results, "reasons": reasons})
+        self.log.warning("paused", reasons=_texts(reasons))
+
+    def resuming(self, paused: float) -> None:
+        """The run goes on after *paused* seconds."""
+        self._emitter.emit("resume", {"paused": paused}, {})
+        self._emitter.close("pause")
+        self.log.info("resumed", paused=round(paused, 3))
+
+    def retuned(self, options: RunOptions) -> None:
+        """Somebody changed the pace of the running run."""
+        numbers: dict[str, float] = {"delay": options.delay_between_batches}
+        if options.batch_size is not None:
+            numbers["batch_size"] = options.batch_size
+        self._emitter.emit("pace.change", numbers, {"reasons": ("set from outside",)})
+        self.log.info("pace changed", **numbers)
+
+    def hook_failed(self, hook: str, error: BaseException) -> None:
+        """A hook raised, which changes nothing."""
+        self._emitter.emit("hook.exception", {}, {"hook": hook, "error": error})
+        self.log.error("hook failed", hook=hook, exc_info=error)
+
+    def _numbers(self, run: RunState, duration: float) -> dict[str, float]:
+        if self._single:
+            return {"duration": duration}
+        return {"batch": run.batches + 1, "duration": duration}
+
+
+def _event_of(outcome: Outcome, *, single: bool) -> str:
+    match outcome:
+        case Next():
+            return "success"
+        case Done():
+            return "success" if single else "done"
+        case Halt():
+            return "halt"
+        case Fail():
+            return "error"
+        case Raised(error=BatchTimeout()):
+            return "timeout"
+        case Raised():
+            return "exception"
+
+
+def _findings(report: HealthReport) -> dict[str, object]:
+    return {"results": report.results, "reasons": report.reasons}
+
+
+def _texts(reasons: Iterable[Reason]) -> list[str]:
+    return [str(reason) for reason in reasons]
+
+
+def _text(error: object) -> str:
+    if isinstance(error, BaseException):
+        return f"{type(error).__name__}: {error}"
+    return str(error)
+
+
+def _raised(result: RunResult) -> BaseException | None:
+    return result.error if isinstance(result.error, BaseException) else None

@@ -1,0 +1,54 @@
+"""Keep a run's position: through the unit of work, whatever cancellation comes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from adaptive_backfill._core.snapshot import Snapshot
+from adaptive_backfill._engine.outlast import outlast
+from adaptive_backfill._ports import Handle, Lease
+from adaptive_backfill.errors import CheckpointError, LeaseLost
+
+__all__ = ["PlainUnit", "as_checkpoint_error"]
+
+
+class PlainUnit:
+    """The unit of work of a backfill whose data and checkpoint live apart.
+
+    There is nothing to open or to drop: the handler's work is done when it answers,
+    and the save follows. A crash in between repeats that batch.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def within(self, handle: Handle) -> Handle:
+        """Return *handle* itself."""
+        return handle
+
+    async def commit(self, snapshot: Snapshot) -> asyncio.CancelledError | None:
+        """Save *snapshot* to its end; return the cancellation held back."""
+        pending = self._lease.save(snapshot)
+        if pending is None:
+            return None
+        saving = asyncio.ensure_future(pending)
+        held = await outlast(saving)
+        # A failure to save outranks the cancellation: it is what went wrong.
+        saving.result()
+        return held
+
+    async def rollback(self) -> None:
+        """Drop nothing."""
+
+
+def as_checkpoint_error(error: BaseException, name: str, doing: str) -> Exception:
+    """Return what a store's *error* means to the run: the error of its result."""
+    if isinstance(error, CheckpointError | LeaseLost):
+        return error
+    wrapped = CheckpointError(
+        f"The checkpoint of {name!r} could not be {doing}: "
+        f"{type(error).__name__}: {error}. What was kept before is still there; run "
+        "it again once the store works."
+    )
+    wrapped.__cause__ = error
+    return wrapped

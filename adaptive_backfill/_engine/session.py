@@ -1,0 +1,322 @@
+"""One run from the lease to the result.
+
+Order at the start: lease, `restart`, `once`, load, `initial_state`, `start`. Order at
+the end: monitor gone, last save, `on_error`, `on_complete`, release (which deletes
+the checkpoint of a finished run), `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import structlog
+
+from adaptive_backfill._core.estimate import eta_of, share_of
+from adaptive_backfill._core.health import HealthContext
+from adaptive_backfill._core.options import RunOptions
+from adaptive_backfill._core.result import Progress, RunResult, RunStatus
+from adaptive_backfill._core.rules import is_count
+from adaptive_backfill._core.run import RunState, stopped
+from adaptive_backfill._core.snapshot import by_value
+from adaptive_backfill._engine.clock import Bell, SystemClock
+from adaptive_backfill._engine.control import RunControl
+from adaptive_backfill._engine.hooks import Hooks
+from adaptive_backfill._engine.keeper import Keeper
+from adaptive_backfill._engine.leasing import Skipped, take
+from adaptive_backfill._engine.loop import Loop
+from adaptive_backfill._engine.meter import Meter
+from adaptive_backfill._engine.monitors import monitor_for
+from adaptive_backfill._engine.opening import Opened, failed_at_start, open_run
+from adaptive_backfill._engine.outlast import finish, outlast
+from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._engine.reporting import Reporter
+from adaptive_backfill._engine.sampling import Sampler
+from adaptive_backfill._engine.saving import PlainUnit, as_checkpoint_error
+from adaptive_backfill._ports import Clock, Lease, UnitOfWork, Work
+from adaptive_backfill.errors import AlreadyRunning
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One run. Call `run` once.
+
+    Attributes:
+        run_id: Names it.
+        control: Takes people's wishes.
+        taken: Set once the lease is decided: taken, refused, or waited for.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        options: RunOptions,
+        *,
+        restart: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.run_id = uuid.uuid4().hex
+        self._work = work
+        self._options = options
+        self._restart = restart
+        self._clock: Clock = clock or SystemClock()
+        self._bell = Bell(self._clock)
+        self.control = RunControl(self._bell)
+        self.taken = asyncio.Event()
+        self._reporter = Reporter(options, self.run_id, single=work.single)
+        self._hooks = Hooks(self._reporter)
+        self._meter = Meter(self._clock)
+        self._lease: Lease | None = None
+        self._keeper: Keeper | None = None
+        self._loop: Loop | None = None
+        self._waiting = False
+        self._total: int | None = None
+        self._result: RunResult | None = None
+
+    async def run(self) -> RunResult:
+        """Run to the end.
+
+        Raises:
+            AlreadyRunning: Another run has the name, and `if_running` is `"raise"`.
+        """
+        self.control.steers(asyncio.current_task())
+        with structlog.contextvars.bound_contextvars(
+            backfill=self._options.name, run_id=self.run_id
+        ):
+            taken = await self._take()
+            self.taken.set()
+            if isinstance(taken, Skipped):
+                return self._skip(taken)
+            try:
+                result = await self._hold(taken)
+            finally:
+                if self._result is None:
+                    await self._abandon()
+            return result
+
+    def progress(self) -> Progress:
+        """Return a frozen look at the run."""
+        loop = self._loop
+        name, result = self._options.name, self._result
+        if loop is None:
+            status = "waiting" if self._waiting else "starting"
+            return Progress(name, self.run_id, str(result.status) if result else status)
+        run = loop.run
+        rate = self._meter.rate()
+        status = "paused" if self._meter.is_paused else "running"
+        return Progress(
+            name=name,
+            run_id=self.run_id,
+            status=str(result.status) if result else status,
+            state=by_value(run.state),
+            batches=run.batches,
+            rows=run.rows,
+            total=self._total,
+            share=share_of(run.rows, self._total),
+            rate=rate,
+            eta=eta_of(run.rows, self._total, rate),
+            batch_size=loop.options.batch_size,
+            verdict=loop.report.verdict,
+            reasons=loop.reasons or loop.report.reasons,
+        )
+
+    async def _take(self) -> Opened | Skipped | None:
+        """Take the lease; return why there is nothing to run, or an early end."""
+        given = await ask(
+            partial(
+                take,
+                self._options,
+                self.run_id,
+                state_type=self._work.state_type,
+                control=self.control,
+                bell=self._bell,
+                standing_by=self._stand_by,
+            )
+        )
+        self._waiting = False
+        if isinstance(given.error, AlreadyRunning):
+            raise given.error
+        if given.error is not None:
+            key = self._options.key
+            return failed_at_start(as_checkpoint_error(given.error, key, "taken"))
+        if isinstance(given.value, Skipped):
+            return given.value
+        self._lease = cast("Lease | None", given.value)
+        return None
+
+    def _stand_by(self) -> None:
+        self._waiting = True
+        self.taken.set()
+        self._reporter.log.info("standing by for another run of the same name")
+
+    async def _hold(self, early: Opened | None) -> RunResult:
+        opened = early or await self._open()
+        if isinstance(opened, Skipped):
+            result = self._skip(opened)
+            if self._lease is not None:
+                await ask(finish, self._lease.release(None, handed_over=False))
+            return result
+        unit = self._unit()
+        loop = self._loop = self._make_loop(opened.run, unit)
+        self._meter.begin(opened.run.rows)
+        self._reporter.started(opened.run.state, resumed=opened.resumed)
+        if opened.run.ending is None:
+            await self._watch()
+        await loop.drive()
+        if opened.has_state:
+            await self._save_last(loop, unit)
+        return await self._close(loop, opened)
+
+    async def _open(self) -> Opened | Skipped:
+        work, options = self._work, self._options
+        try:
+            opened = await open_run(
+                work,
+                options,
+                self._lease,
+                restart=self._restart,
+                log=self._reporter.log,
+            )
+            if work.total is not None and isinstance(opened, Opened):
+                self._total = await self._count(work.total)
+        except asyncio.CancelledError:
+            if not self.control.was_interrupted():
+                raise
+            return Opened(RunState(None, ending=stopped("stopped while starting")))
+        return opened
+
+    async def _count(self, total: Callable[[], object]) -> int | None:
+        given = await ask(total)
+        if is_count(given.value, least=0):
+            return cast("int", given.value)
+        # Only the share and the eta hang on it, and a run does not.
+        self._reporter.log.warning(
+            "total is not known", gave=repr(given.error or given.value)
+        )
+        return None
+
+    def _unit(self) -> UnitOfWork | None:
+        if self._lease is None:
+            return None
+        return (self._work.unit or PlainUnit)(self._lease)
+
+    def _make_loop(self, run: RunState, unit: UnitOfWork | None) -> Loop:
+        options = self._options
+        context = HealthContext(options.name, self._work.pool, self.run_id)
+        sampler = Sampler(
+            options.health_checks,
+            options.evaluate,
+            context,
+            limit=options.health_timeout,
+            clock=self._clock,
+        )
+        return Loop(
+            self._work,
+            options,
+            run,
+            unit=unit,
+            monitor=monitor_for(options, sampler, clock=self._clock, bell=self._bell),
+            control=self.control,
+            reporter=self._reporter,
+            hooks=self._hooks,
+            meter=self._meter,
+            bell=self._bell,
+            clock=self._clock,
+        )
+
+    async def _watch(self) -> None:
+        """Begin to keep the lease, and to hear wishes."""
+        if self._lease is None or self._options.checkpoint is None:
+            return
+        self._keeper = Keeper(
+            self._lease,
+            self._options.checkpoint.store,
+            self._options.key,
+            control=self.control,
+            clock=self._clock,
+            log=self._reporter.log,
+            progress=self.progress,
+        )
+        await self._keeper.start()
+
+    async def _save_last(self, loop: Loop, unit: UnitOfWork | None) -> None:
+        """Save where a run that is not done stands. Never changes how it ended."""
+        ending = loop.run.ending
+        if unit is None or not loop.kept or ending is None:
+            return
+        if ending.status is RunStatus.DONE:
+            return
+        given = await ask(unit.commit, loop.snapshot(loop.run))
+        if given.error is not None:
+            self._reporter.log.warning("last save failed", error=str(given.error))
+        elif isinstance(given.value, asyncio.CancelledError):
+            raise given.value
+
+    async def _close(self, loop: Loop, opened: Opened) -> RunResult:
+        work, run = self._work, loop.run
+        ending = run.ending or stopped("nothing was decided")
+        result = RunResult(
+            name=self._options.name,
+            run_id=self.run_id,
+            status=ending.status,
+            state=run.state,
+            result=ending.result,
+            reasons=ending.reasons,
+            error=ending.error,
+            batches=run.batches,
+            rows=run.rows,
+            duration=self._meter.duration(),
+            paused=self._meter.paused(),
+            resumed=opened.resumed,
+            hook_errors=self._hooks.errors,
+        )
+        try:
+            if ending.status is RunStatus.FAILED:
+                about = (ending.error,) if work.single else (ending.error, run.state)
+                await self._hooks.call("on_error", work.on_error, *about)
+            await self._hooks.call("on_complete", work.on_complete, result)
+            await self._release(result)
+        except asyncio.CancelledError:
+            if not self.control.was_interrupted():
+                raise
+            # Once more where the grace ran out in the middle of it; twice is once.
+            await self._release(result)
+        self._result = result
+        self._reporter.stopped(result)
+        return result
+
+    async def _release(self, result: RunResult | None) -> None:
+        if self._keeper is not None:
+            await self._keeper.stop()
+        if self._lease is None:
+            return
+        leaves = result is None or (
+            self.control.leaving and result.status is RunStatus.STOPPED
+        )
+        given = await ask(finish, self._lease.release(result, handed_over=leaves))
+        if given.error is not None:
+            self._reporter.log.warning(
+                "checkpoint not tidied up", error=str(given.error)
+            )
+
+    async def _abandon(self) -> None:
+        """Leave no trace but the checkpoint: somebody cancelled the run."""
+        await outlast(asyncio.ensure_future(self._release(None)))
+        run = None if self._loop is None else self._loop.run
+        self._reporter.cancelled(run, self._meter.duration(), self._meter.paused())
+
+    def _skip(self, why: Skipped) -> RunResult:
+        self._result = RunResult(
+            self._options.name,
+            self.run_id,
+            RunStatus.SKIPPED,
+            reasons=why.reasons,
+            batches=why.batches,
+            rows=why.rows,
+        )
+        self._reporter.log.info("backfill skipped", reason=why.why)
+        return self._result

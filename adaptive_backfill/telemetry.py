@@ -1,0 +1,186 @@
+"""Hear what runs do: attach handlers to events by name.
+
+A handler takes one `Event`. It may return a context manager, which is entered at
+once, in the run's own task, and left after the event that ends what began: `stop`
+for `start`, the end of the attempt for `batch.start`, `resume` for `pause`. That
+gives spans. A handler that raises is logged once and detached: a broken dashboard
+must not stop a backfill.
+
+The events, with their measurements and metadata, are listed in `EVENTS`, and
+described at the head of `adaptive_backfill/_core/events.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+import structlog
+
+from adaptive_backfill._core.events import (
+    BATCH_EVENTS,
+    RUN_EVENTS,
+    SINGLE_EVENTS,
+    Event,
+)
+from adaptive_backfill._core.rules import is_name
+from adaptive_backfill.errors import ConfigurationError
+
+__all__ = ["EVENTS", "Emitter", "Event", "Handler", "attach", "attached", "detach"]
+
+Handler: TypeAlias = Callable[[Event], object]
+"""Takes an event; returns nothing, or a context manager."""
+
+EVENTS = (*RUN_EVENTS, *BATCH_EVENTS, *SINGLE_EVENTS)
+"""The event names, without their prefix."""
+
+_Attached: TypeAlias = tuple[str, str, Handler]
+_Opened: TypeAlias = tuple[str, AbstractContextManager[object]]
+
+# Replaced whole, never changed, so that attaching during a dispatch is safe.
+_handlers: tuple[_Attached, ...] = ()
+
+
+def attach(handler_id: str, pattern: str, handler: Handler) -> None:
+    """Call *handler* for every event that *pattern* matches, in every run.
+
+    Args:
+        handler_id: Names the attachment, for `detach`.
+        pattern: An event's full name, ``my_app.users.batch.success``; or, with
+            ``.**`` behind it, a name and everything below; or ``**`` for all.
+        handler: A plain function of one `Event`. It is called in the run's task,
+            so it must not block.
+
+    Raises:
+        ConfigurationError: *handler_id* is taken, or an argument is not usable.
+    """
+    global _handlers
+    problems = []
+    if not is_name(handler_id):
+        problems.append(f"the id must be a non-empty str, not {handler_id!r}")
+    if any(handler_id == taken for taken, _, _ in _handlers):
+        problems.append(f"the id {handler_id!r} is taken; detach({handler_id!r}) first")
+    if not is_name(pattern):
+        problems.append(f"the pattern must be a dotted str, not {pattern!r}")
+    elif "*" in pattern.removesuffix("**") or pattern.endswith(("***", ".")):
+        problems.append(
+            f"the pattern may end in '.**', and hold no other '*': {pattern!r}"
+        )
+    if not callable(handler):
+        problems.append(f"the handler must be callable, not {handler!r}")
+    if problems:
+        raise ConfigurationError(problems, subject="telemetry.attach")
+    _handlers = (*_handlers, (handler_id, pattern, handler))
+
+
+def detach(handler_id: str) -> bool:
+    """Stop calling the handler of *handler_id*; return whether there was one."""
+    global _handlers
+    before = _handlers
+    _handlers = tuple(entry for entry in before if entry[0] != handler_id)
+    return len(_handlers) < len(before)
+
+
+def attached() -> tuple[str, ...]:
+    """Return the ids that are attached now."""
+    return tuple(handler_id for handler_id, _, _ in _handlers)
+
+
+class Emitter:
+    """Hands one run's events to whoever listens, and survives them.
+
+    Ask `hears` before making an event: nothing is built for nobody.
+    """
+
+    def __init__(self, prefix: str, metadata: Mapping[str, object]) -> None:
+        self._prefix = prefix
+        self._metadata = dict(metadata)
+        self._known = _handlers
+        self._cache: dict[str, tuple[_Attached, ...]] = {}
+        self._opened: dict[str, list[_Opened]] = {}
+
+    def hears(self, event: str) -> tuple[_Attached, ...]:
+        """Return whoever listens to *event*; empty, so false, where nobody does."""
+        if self._known is not _handlers:
+            self._known = _handlers
+            self._cache.clear()
+        found = self._cache.get(event)
+        if found is None:
+            name = f"{self._prefix}.{event}"
+            found = tuple(entry for entry in _handlers if _matches(entry[1], name))
+            self._cache[event] = found
+        return found
+
+    def emit(
+        self,
+        event: str,
+        measurements: Mapping[str, float],
+        metadata: Mapping[str, object],
+    ) -> None:
+        """Tell whoever listens. Never raises an `Exception`."""
+        self._tell(event, measurements, metadata)
+
+    def open(
+        self,
+        event: str,
+        measurements: Mapping[str, float],
+        metadata: Mapping[str, object],
+    ) -> None:
+        """Tell of *event*, and enter the context managers that handlers return."""
+        for handler_id, answer in self._tell(event, measurements, metadata):
+            if isinstance(answer, AbstractContextManager):
+                survived, _ = _guarded(handler_id, answer.__enter__)
+                if survived:
+                    self._opened.setdefault(event, []).append((handler_id, answer))
+
+    def close(self, event: str) -> None:
+        """Leave the context managers that the handlers of *event* returned.
+
+        While an exception is being handled, they are told of it.
+        """
+        if not self._opened:
+            return
+        for handler_id, manager in reversed(self._opened.pop(event, [])):
+            _guarded(handler_id, manager.__exit__, *sys.exc_info())
+
+    def _tell(
+        self,
+        event: str,
+        measurements: Mapping[str, float],
+        metadata: Mapping[str, object],
+    ) -> list[tuple[str, object]]:
+        listeners = self.hears(event)
+        if not listeners:
+            return []
+        told = Event(
+            f"{self._prefix}.{event}", measurements, {**self._metadata, **metadata}
+        )
+        answers = []
+        for handler_id, _, handler in listeners:
+            survived, answer = _guarded(handler_id, handler, told)
+            if survived and answer is not None:
+                answers.append((handler_id, answer))
+        return answers
+
+
+def _matches(pattern: str, name: str) -> bool:
+    if not pattern.endswith("**"):
+        return pattern == name
+    below = pattern.removesuffix("**").removesuffix(".")
+    return not below or name == below or name.startswith(f"{below}.")
+
+
+def _guarded(
+    handler_id: str, call: Callable[..., object], *args: object
+) -> tuple[bool, object]:
+    """Return whether *call* came back, and with what; detach its handler if not."""
+    try:
+        return True, call(*args)
+    except Exception:
+        detach(handler_id)
+        structlog.get_logger("adaptive_backfill").exception(
+            "telemetry handler failed and is detached", handler=handler_id
+        )
+        return False, None
