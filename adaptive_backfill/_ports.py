@@ -224,11 +224,12 @@ class UnitOfWork(Protocol):
         """Return *handle* so that each call of it is one attempt in here."""
         ...
 
-    async def commit(self, snapshot: Snapshot) -> CancelledError | None:
+    def commit(self, snapshot: Snapshot) -> Awaitable[CancelledError | None] | None:
         """Keep the attempt's work and *snapshot*, both or neither.
 
         Returns:
-            A cancellation that arrived meanwhile, and was held back until it was done.
+            An awaitable of the cancellation that arrived meanwhile, and was held back
+            until it was done; or `None`, where it is done already.
         """
         ...
 

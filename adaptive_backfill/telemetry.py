@@ -12,6 +12,7 @@ described at the head of `adaptive_backfill/_core/events.py`.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -64,12 +65,14 @@ def attach(handler_id: str, pattern: str, handler: Handler) -> None:
         problems.append(f"the id {handler_id!r} is taken; detach({handler_id!r}) first")
     if not is_name(pattern):
         problems.append(f"the pattern must be a dotted str, not {pattern!r}")
-    elif "*" in pattern.removesuffix("**") or pattern.endswith(("***", ".")):
+    elif not _is_pattern(pattern):
         problems.append(
-            f"the pattern may end in '.**', and hold no other '*': {pattern!r}"
+            f"the pattern must be 'a.name', 'a.name.**' or '**', not {pattern!r}"
         )
     if not callable(handler):
         problems.append(f"the handler must be callable, not {handler!r}")
+    elif inspect.iscoroutinefunction(handler):
+        problems.append("the handler must be a plain `def`: nobody would await it")
     if problems:
         raise ConfigurationError(problems, subject="telemetry.attach")
     _handlers = (*_handlers, (handler_id, pattern, handler))
@@ -101,6 +104,11 @@ class Emitter:
         self._cache: dict[str, tuple[_Attached, ...]] = {}
         self._opened: dict[str, list[_Opened]] = {}
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens to anything, or may have a span open."""
+        return bool(_handlers or self._opened)
+
     def hears(self, event: str) -> tuple[_Attached, ...]:
         """Return whoever listens to *event*; empty, so false, where nobody does."""
         if self._known is not _handlers:
@@ -120,7 +128,11 @@ class Emitter:
         metadata: Mapping[str, object],
     ) -> None:
         """Tell whoever listens. Never raises an `Exception`."""
-        self._tell(event, measurements, metadata)
+        listeners = self.hears(event)
+        if listeners:
+            told = self._event(event, measurements, metadata)
+            for handler_id, _, handler in listeners:
+                _guarded(handler_id, handler, told)
 
     def open(
         self,
@@ -129,11 +141,16 @@ class Emitter:
         metadata: Mapping[str, object],
     ) -> None:
         """Tell of *event*, and enter the context managers that handlers return."""
-        for handler_id, answer in self._tell(event, measurements, metadata):
-            if isinstance(answer, AbstractContextManager):
-                survived, _ = _guarded(handler_id, answer.__enter__)
-                if survived:
-                    self._opened.setdefault(event, []).append((handler_id, answer))
+        listeners = self.hears(event)
+        if not listeners:
+            return
+        told = self._event(event, measurements, metadata)
+        for handler_id, _, handler in listeners:
+            answer = _guarded(handler_id, handler, told)
+            if answer is None or not isinstance(answer, AbstractContextManager):
+                continue
+            if _guarded(handler_id, answer.__enter__) is not _FAILED:
+                self._opened.setdefault(event, []).append((handler_id, answer))
 
     def close(self, event: str) -> None:
         """Leave the context managers that the handlers of *event* returned.
@@ -145,42 +162,43 @@ class Emitter:
         for handler_id, manager in reversed(self._opened.pop(event, [])):
             _guarded(handler_id, manager.__exit__, *sys.exc_info())
 
-    def _tell(
+    def _event(
         self,
         event: str,
         measurements: Mapping[str, float],
         metadata: Mapping[str, object],
-    ) -> list[tuple[str, object]]:
-        listeners = self.hears(event)
-        if not listeners:
-            return []
-        told = Event(
+    ) -> Event:
+        return Event(
             f"{self._prefix}.{event}", measurements, {**self._metadata, **metadata}
         )
-        answers = []
-        for handler_id, _, handler in listeners:
-            survived, answer = _guarded(handler_id, handler, told)
-            if survived and answer is not None:
-                answers.append((handler_id, answer))
-        return answers
 
 
 def _matches(pattern: str, name: str) -> bool:
     if not pattern.endswith("**"):
         return pattern == name
-    below = pattern.removesuffix("**").removesuffix(".")
-    return not below or name == below or name.startswith(f"{below}.")
+    if pattern == "**":
+        return True
+    below = pattern.removesuffix(".**")
+    return name == below or name.startswith(f"{below}.")
 
 
-def _guarded(
-    handler_id: str, call: Callable[..., object], *args: object
-) -> tuple[bool, object]:
-    """Return whether *call* came back, and with what; detach its handler if not."""
+def _is_pattern(pattern: str) -> bool:
+    if pattern == "**":
+        return True
+    parts = pattern.removesuffix(".**").split(".")
+    return all(part and "*" not in part for part in parts)
+
+
+_FAILED = object()
+
+
+def _guarded(handler_id: str, call: Callable[..., object], *args: object) -> object:
+    """Return what *call* gives; where it raises, detach its handler: `_FAILED`."""
     try:
-        return True, call(*args)
+        return call(*args)
     except Exception:
         detach(handler_id)
         structlog.get_logger("adaptive_backfill").exception(
             "telemetry handler failed and is detached", handler=handler_id
         )
-        return False, None
+        return _FAILED

@@ -26,7 +26,7 @@ A single operation has `start`, one of `success`, `error`, `halt`, `exception`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["BATCH_EVENTS", "RUN_EVENTS", "SINGLE_EVENTS", "Event"]
 
@@ -54,9 +54,8 @@ BATCH_EVENTS = (
 SINGLE_EVENTS = ("success", "error", "halt", "exception", "timeout", "retry")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A moment of a run.
+class Event(NamedTuple):
+    """A moment of a run. A tuple, because several are made for every batch.
 
     Attributes:
         name: The prefix and the event, dotted: ``my_app.users.batch.success``.

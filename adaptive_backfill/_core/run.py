@@ -149,8 +149,9 @@ def settle(run: RunState, outcome: Outcome, options: RunOptions) -> RunState:
     """
     state, batches, rows, own, attempt, _ = run
     match outcome:
-        case Next(state=following, rows=done):
-            return RunState(following, batches + 1, rows + (done or 0), own + 1)
+        case Next():
+            done = outcome.rows or 0
+            return RunState(outcome.state, batches + 1, rows + done, own + 1)
         case Done(result=result, rows=done):
             ending = Ending(RunStatus.DONE, result=result)
             if done is None:

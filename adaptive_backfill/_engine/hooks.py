@@ -28,12 +28,15 @@ class Hooks:
         if hook is None:
             return
         given = await ask(hook, *args)
-        if given.error is None:
-            return
+        if given.error is not None:
+            self.failed(name, given.error)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        """Take note that the hook *name* raised *error*."""
         # A stray cancellation is no Exception, and is kept as one.
-        error = given.error
         if not isinstance(error, Exception):
+            stray = error
             error = RuntimeError(f"{name} was cancelled from inside")
-            error.__cause__ = given.error
+            error.__cause__ = stray
         self.errors.append(error)
         self._reporter.hook_failed(name, error)

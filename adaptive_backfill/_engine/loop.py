@@ -30,8 +30,8 @@ from adaptive_backfill._core.run import (
     settle,
     stopped,
 )
-from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value, is_immutable
-from adaptive_backfill._engine.attempt import attempt
+from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value
+from adaptive_backfill._engine.attempt import BATCH, SINGLE, attempt
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.hooks import Hooks
@@ -39,7 +39,7 @@ from adaptive_backfill._engine.meter import Meter
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import as_checkpoint_error
-from adaptive_backfill._ports import Clock, Monitor, UnitOfWork, Work
+from adaptive_backfill._ports import Clock, Handle, Monitor, UnitOfWork, Work
 
 __all__ = ["Loop"]
 
@@ -77,9 +77,11 @@ class Loop:
         self.kept = unit is not None
         self._work = work
         self._unit = unit
-        self._handle = work.handle if unit is None else unit.within(work.handle)
-        # Without a checkpoint or a retry nobody looks back at a settled state.
         self._copies = unit is not None or options.retry.attempts > 1
+        handle = work.handle if unit is None else unit.within(work.handle)
+        self._handle = self._handling(handle)
+        self._answers = SINGLE if work.single else BATCH
+        self._title = work.title
         self._monitor = monitor
         self._control = control
         self._reporter = reporter
@@ -88,6 +90,10 @@ class Loop:
         self._bell = bell
         self._clock = clock
         self._wishes = Wishes()
+        # Whether anything but the health has a say in the next move.
+        self._bounded = options.max_batches is not None
+        self._good: HealthReport | None = None
+        self._under_way: tuple[RunState, float] | None = None
         self._slow = False
         self._bad_since: float | None = None
         self._stop_given: Halt | None = None
@@ -104,6 +110,7 @@ class Loop:
                 raise
             self.run = ended(self.run, self._interrupted())
         finally:
+            self._break_off()
             await self._monitor.stop()
         self._meter.resume()
 
@@ -125,14 +132,14 @@ class Loop:
     async def _step(self) -> None:
         if self._control.wishes is not self._wishes:
             self._obey(self._control.wishes)
-        move = reached(self.run, self._wishes, self.options)
-        if move is not ATTEMPT:
-            self._bad_since = None
-        else:
+        move = self._bounds()
+        if move is ATTEMPT:
             report = await self._monitor.verdict()
             if self._control.wishes is not self._wishes:
                 return
-            move = self._judge(report)
+            # Most batches are told the same good news as the one before.
+            if report is not self._good:
+                move = self._judge(report)
         if move is ATTEMPT:
             await self._attempt()
         elif isinstance(move, Rest):
@@ -140,9 +147,19 @@ class Loop:
         elif isinstance(move, Ending):
             self.run = ended(self.run, move)
 
+    def _bounds(self) -> Move:
+        """Return the next move as far as the health has no say in it."""
+        if not self._bounded:
+            return ATTEMPT
+        move = reached(self.run, self._wishes, self.options)
+        if move is not ATTEMPT:
+            self._bad_since = None
+        return move
+
     def _obey(self, wishes: Wishes) -> None:
         retuned = wishes.values != self._wishes.values
         self._wishes = wishes
+        self._bounded = True
         if retuned and wishes.values:
             self.options = changed(self.options, wishes.values)
             if self._work.retuned is not None:
@@ -155,7 +172,9 @@ class Loop:
         if verdict is OK:
             self._slow = False
             self._bad_since = None
+            self._good = report
             return ATTEMPT
+        self._good = None
         if isinstance(verdict, Slow) and not self._slow:
             self._slow = True
             self._reporter.slowing(report)
@@ -181,49 +200,83 @@ class Loop:
         await self._bell.wait(min((w for w in waits if w is not None), default=None))
 
     async def _attempt(self) -> None:
-        run, options = self.run, self.options
-        if self._meter.is_paused:
+        run, reporter, now = self.run, self._reporter, self._clock.monotonic
+        if self.reasons:
             self.reasons = ()
-            self._reporter.resuming(self._meter.resume())
-        began = self._clock.monotonic()
-        self._reporter.attempting(run, run.state, options)
-        over = False
-        try:
-            outcome = await self._outcome(run)
-            duration = self._clock.monotonic() - began
-            settled = self._settled(run, outcome)
-            held = await self._keep(settled, run, duration)
-            over = True
-        finally:
-            if not over:
-                seconds = self._clock.monotonic() - began
-                self._reporter.broken_off(run, seconds, outcome="cancelled")
+            reporter.resuming(self._meter.resume())
+        began = now()
+        self._under_way = (run, began)
+        # Asked once a batch: nothing is built for nobody.
+        told = reporter.is_heard
+        if told:
+            reporter.attempting(run, run.state, self.options)
+        outcome = await attempt(
+            self._handle, run.state, self.options.timeout, self._answers, self._title
+        )
+        duration = now() - began
+        settled = self._settled(run, outcome)
+        held = await self._keep(settled, run, duration)
+        self._under_way = None
         if self.run is not settled:
             return
-        self._reporter.attempted(run, outcome, duration)
+        if told:
+            reporter.attempted(run, outcome, duration)
         if held is not None:
             raise held
-        await self._tell(run, settled)
-        await self._after(run, outcome, duration)
+        await self._follow(run, settled, outcome, duration)
 
-    async def _outcome(self, run: RunState) -> Outcome:
-        work = self._work
-        argument: object = self.health_check if work.single else run.state
-        if self._copies and not work.single and not is_immutable(argument):
-            copied = await ask(by_value, argument)
-            if copied.error is not None:
-                return Raised(copied.error)
-            argument = copied.value
-        return await attempt(
-            self._handle,
-            argument,
-            title=work.title,
-            timeout=self.options.timeout,
-            single=work.single,
-        )
+    async def _follow(
+        self, run: RunState, settled: RunState, outcome: Outcome, duration: float
+    ) -> None:
+        """Tell the hook of an attempt at *run* that came to *settled*; then rest."""
+        if settled.rows != run.rows:
+            self._meter.count(settled.rows)
+        hook = self._work.on_success
+        if hook is not None and self._succeeded(run, settled):
+            given = await ask(hook, self._news(settled))
+            if given.error is not None:
+                self._hooks.failed("on_success", given.error)
+        rest = self._rest_after(run, outcome, duration)
+        if rest == 0:
+            # Without one real yield a batch, a handler that never waits would
+            # starve the monitor, cancellation and the whole service.
+            await asyncio.sleep(0)
+        elif rest is not None:
+            await self._delay(rest)
+
+    def _succeeded(self, run: RunState, settled: RunState) -> bool:
+        if not self._work.single:
+            return settled.batches != run.batches
+        return settled.ending is not None and settled.ending.status is RunStatus.DONE
+
+    def _news(self, settled: RunState) -> object:
+        """Return what `on_success` is told: nothing by which it could change a run."""
+        if self._work.single:
+            return None if settled.ending is None else settled.ending.result
+        return by_value(settled.state) if self._copies else settled.state
+
+    def _break_off(self) -> None:
+        """Report an attempt that did not come to its end."""
+        if self._under_way is not None:
+            run, began = self._under_way
+            duration = self._clock.monotonic() - began
+            self._reporter.broken_off(run, duration, outcome="cancelled")
+
+    def _handling(self, handle: Handle) -> Handle:
+        """Return *handle* to be called with the settled state.
+
+        With a checkpoint or a retry, every attempt gets a copy of its own, so that
+        what a failed one did to it is neither tried again nor saved. Without either
+        nobody looks back at a settled state.
+        """
+        if self._work.single:
+            return lambda _: handle(self.health_check)
+        if not self._copies:
+            return handle
+        return lambda state: handle(by_value(state))
 
     def _settled(self, run: RunState, outcome: Outcome) -> RunState:
-        if isinstance(outcome, Halt) and outcome is self._stop_given:
+        if outcome is self._stop_given:
             return ended(run, stopped("stop requested"))
         return settle(run, outcome, self.options)
 
@@ -248,44 +301,26 @@ class Loop:
             self._reporter.broken_off(run, duration, outcome="checkpoint", error=error)
             return None
         self.run = settled
-        self._reporter.saved(settled.state, self._clock.monotonic() - began)
+        self._reporter.saved(settled.state, began, self._clock)
         held = given.value
         return held if isinstance(held, asyncio.CancelledError) else None
 
-    async def _tell(self, run: RunState, settled: RunState) -> None:
-        hook = self._work.on_success
-        if self._work.single:
-            ending = settled.ending
-            if hook and ending is not None and ending.status is RunStatus.DONE:
-                await self._hooks.call("on_success", hook, ending.result)
-        elif settled.batches != run.batches:
-            now = self._clock.monotonic()
-            if settled.rows != run.rows:
-                self._meter.count(settled.rows, now)
-            if hook is not None:
-                state = by_value(settled.state) if self._copies else settled.state
-                await self._hooks.call("on_success", hook, state)
-
-    async def _after(self, run: RunState, outcome: Outcome, duration: float) -> None:
-        settled = self.run
-        if settled.ending is not None:
-            return
+    def _rest_after(
+        self, run: RunState, outcome: Outcome, duration: float
+    ) -> float | None:
+        """Return the seconds to rest after an attempt at *run*; `None` for no rest."""
+        options, settled = self.options, self.run
+        if settled.ending is not None or settled.own_batches == options.max_batches:
+            return None
         if isinstance(outcome, Raised):
-            wait = self.options.retry.wait(run.attempt, random.random())
+            wait = options.retry.wait(run.attempt, random.random())
             self._reporter.retrying(settled, outcome.error, wait)
-            await self._delay(wait)
-            return
-        if isinstance(reached(settled, self._wishes, self.options), Ending):
-            return
-        delay = self.options.delay_between_batches
-        await self._delay(rest_after(delay, duration, self.report.verdict))
+            return wait
+        if self._good is not None:
+            return options.delay_between_batches
+        return rest_after(options.delay_between_batches, duration, self.report.verdict)
 
     async def _delay(self, seconds: float) -> None:
-        if seconds <= 0:
-            # Without one real yield a batch, a handler that never waits would
-            # starve the monitor, cancellation and the whole service.
-            await asyncio.sleep(0)
-            return
         until = self._clock.monotonic() + seconds
         while not self._control.wishes.stop:
             left = until - self._clock.monotonic()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 
-from adaptive_backfill._core.answers import Halt
-from adaptive_backfill._core.health import Reason
+from adaptive_backfill._core.last_seen import last_seen
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value
+from adaptive_backfill._engine.wishes import needs_a_run, wished
 from adaptive_backfill._ports import Held, Lease, Wish
 from adaptive_backfill.errors import LeaseLost, NotRunning
 
@@ -91,7 +91,7 @@ class MemoryStore:
             NotRunning: A wish to stop or to set, and nobody holds the name.
         """
         shelf = self._shelves[name]
-        if wish.kind in ("stop", "set") and shelf.holder is None:
+        if needs_a_run(wish) and shelf.holder is None:
             raise NotRunning(name, wish.kind)
         shelf.wishes = wished(shelf.wishes, wish)
 
@@ -139,7 +139,8 @@ class _MemoryLease:
             return
         shelf.holder = None
         if shelf.progress is not None and (result is not None or handed_over):
-            shelf.progress = _last_seen(shelf.progress, result)
+            seen = last_seen(shelf.progress, result)
+            shelf.progress = replace(seen, state=by_value(seen.state))
         if result is None:
             return
         shelf.history.appendleft(result)
@@ -156,37 +157,8 @@ class _MemoryLease:
             raise LeaseLost(self._name)
 
 
-def wished(wishes: Wishes, wish: Wish) -> Wishes:
-    """Return *wishes* with *wish* added."""
-    match wish.kind:
-        case "pause":
-            return replace(wishes, paused=wish.by)
-        case "resume":
-            return replace(wishes, paused=None)
-        case "stop":
-            return replace(wishes, stop=True)
-        case "set":
-            return replace(wishes, values={**(wishes.values or {}), **wish.values})
-
-
 def _owned(snapshot: Snapshot) -> Snapshot:
     state = by_value(snapshot.state)
     if state is snapshot.state:
         return snapshot
     return replace(snapshot, state=state)
-
-
-def _last_seen(progress: Progress, result: RunResult | None) -> Progress:
-    if result is None:
-        gone = Halt("cancelled; run it again to resume")
-        reason = Reason(None, gone, gone.reason)
-        return replace(progress, status=RunStatus.STOPPED, eta=None, reasons=(reason,))
-    return replace(
-        progress,
-        status=result.status,
-        state=by_value(result.state),
-        batches=result.batches,
-        rows=result.rows,
-        eta=None,
-        reasons=result.reasons,
-    )

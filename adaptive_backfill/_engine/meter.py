@@ -53,9 +53,10 @@ class Meter:
         self._rows = rows
         self._samples = ((self._running(), rows),)
 
-    def count(self, rows: int, now: float) -> None:
-        """Take note of *rows* done in all by *now*, on the run's clock."""
+    def count(self, rows: int) -> None:
+        """Take note of *rows* done in all by now."""
         self._rows = rows
+        now = self._clock.monotonic()
         # A sample a second is enough for a minute's rate, and a batch may take
         # microseconds.
         if now >= self._due:

@@ -30,6 +30,10 @@ class Given(NamedTuple):
     error: BaseException | None = None
 
 
+NOTHING = Given()
+"""What hooks give, mostly; one for all, because they are asked in every batch."""
+
+
 async def ask(call: Callable[..., object], *args: object) -> Given:
     """Call, and await where the answer is awaitable."""
     try:
@@ -43,4 +47,4 @@ async def ask(call: Callable[..., object], *args: object) -> Given:
         return Given(error=error)
     except Exception as error:
         return Given(error=error)
-    return Given(value)
+    return NOTHING if value is None else Given(value)

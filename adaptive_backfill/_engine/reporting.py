@@ -5,6 +5,7 @@ Rule: nothing is built for nobody; states are logged at debug level only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import structlog
@@ -16,6 +17,7 @@ from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.run import Outcome, Raised, RunState
+from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import BatchTimeout
 from adaptive_backfill.telemetry import Emitter
 
@@ -35,10 +37,13 @@ class Reporter:
         )
         self._prefix = "" if single else "batch."
         self._single = single
-        # structlog as it comes prints debug lines, too, one a batch; who wants
-        # them configures it.
-        self._verbose = structlog.is_configured()
+        self._verbose = structlog.is_configured() and _shows_debug(self.log)
         self._started = False
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody would hear of a batch."""
+        return self._verbose or self._emitter.heard
 
     def started(self, state: object, *, resumed: bool) -> None:
         """The run begins."""
@@ -103,25 +108,16 @@ class Reporter:
 
     def attempted(self, run: RunState, outcome: Outcome, duration: float) -> None:
         """The attempt that began at *run* ended in *outcome*, and was saved."""
-        name = self._prefix + _event_of(outcome, single=self._single)
-        if self._emitter.hears(name):
-            metadata: dict[str, object] = {"state": run.state, "attempt": run.attempt}
-            match outcome:
-                case Next(state=following):
-                    metadata["next_state"] = following
-                case Fail(reason=error) | Halt(reason=error) | Raised(error=error):
-                    metadata["error"] = error
-                case Done(result=result):
-                    metadata["result"] = result
+        event = self._prefix + _event_of(outcome, single=self._single)
+        if self._emitter.hears(event):
             numbers = self._numbers(run, duration)
-            if isinstance(outcome, Next | Done) and outcome.rows is not None:
-                numbers["rows"] = outcome.rows
-            self._emitter.emit(name, numbers, metadata)
+            metadata: dict[str, object] = {"state": run.state, "attempt": run.attempt}
+            _describe(outcome, numbers, metadata)
+            self._emitter.emit(event, numbers, metadata)
         self._emitter.close("batch.start")
         if self._verbose:
-            self.log.debug(
-                name, batch=run.batches + 1, duration=duration, state=run.state
-            )
+            number = run.batches + 1
+            self.log.debug(event, batch=number, duration=duration, state=run.state)
 
     def broken_off(
         self, run: RunState, duration: float, *, outcome: str, error: object = None
@@ -153,12 +149,11 @@ class Reporter:
             error=_text(error),
         )
 
-    def saved(self, state: object, duration: float) -> None:
-        """A checkpoint is safe."""
-        if self._emitter.hears("checkpoint.save"):
-            self._emitter.emit(
-                "checkpoint.save", {"duration": duration}, {"state": state}
-            )
+    def saved(self, state: object, began: float, clock: Clock) -> None:
+        """A checkpoint is safe, whose saving *began* on *clock*."""
+        if self._emitter.heard and self._emitter.hears("checkpoint.save"):
+            numbers = {"duration": clock.monotonic() - began}
+            self._emitter.emit("checkpoint.save", numbers, {"state": state})
 
     def halting(self, report: HealthReport) -> None:
         """The health checks end the run."""
@@ -201,20 +196,41 @@ class Reporter:
         return {"batch": run.batches + 1, "duration": duration}
 
 
+def _shows_debug(log: FilteringBoundLogger) -> bool:
+    """Whether debug lines, one a batch, would be seen.
+
+    structlog as it comes prints them, too; who wants them configures it.
+    """
+    asked = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
+    return asked is None or bool(asked(logging.DEBUG))
+
+
 def _event_of(outcome: Outcome, *, single: bool) -> str:
+    if isinstance(outcome, Raised):
+        late = isinstance(outcome.error, BatchTimeout)
+        return "timeout" if late else "exception"
+    if isinstance(outcome, Done) and single:
+        return "success"
+    return _EVENTS[type(outcome)]
+
+
+_EVENTS: dict[type, str] = {Next: "success", Done: "done", Halt: "halt", Fail: "error"}
+
+
+def _describe(
+    outcome: Outcome, numbers: dict[str, float], metadata: dict[str, object]
+) -> None:
+    """Add to *numbers* and *metadata* what *outcome* has to say."""
+    rows: int | None = None
     match outcome:
-        case Next():
-            return "success"
-        case Done():
-            return "success" if single else "done"
-        case Halt():
-            return "halt"
-        case Fail():
-            return "error"
-        case Raised(error=BatchTimeout()):
-            return "timeout"
-        case Raised():
-            return "exception"
+        case Next(state=following, rows=rows):
+            metadata["next_state"] = following
+        case Done(result=result, rows=rows):
+            metadata["result"] = result
+        case Fail(reason=error) | Halt(reason=error) | Raised(error=error):
+            metadata["error"] = error
+    if rows is not None:
+        numbers["rows"] = rows
 
 
 def _findings(report: HealthReport) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.outlast import outlast
@@ -26,11 +27,14 @@ class PlainUnit:
         """Return *handle* itself."""
         return handle
 
-    async def commit(self, snapshot: Snapshot) -> asyncio.CancelledError | None:
-        """Save *snapshot* to its end; return the cancellation held back."""
+    def commit(
+        self, snapshot: Snapshot
+    ) -> Awaitable[asyncio.CancelledError | None] | None:
+        """Save *snapshot* to its end; give the cancellation held back."""
         pending = self._lease.save(snapshot)
-        if pending is None:
-            return None
+        return None if pending is None else self._saved(pending)
+
+    async def _saved(self, pending: Awaitable[None]) -> asyncio.CancelledError | None:
         saving = asyncio.ensure_future(pending)
         held = await outlast(saving)
         # A failure to save outranks the cancellation: it is what went wrong.
