@@ -16,9 +16,10 @@ from typing import NamedTuple
 import msgspec
 
 from adaptive_backfill._core.codec.names import NotFound, imported
-from adaptive_backfill._core.codec.sameness import culprit, described, difference
+from adaptive_backfill._core.codec.sameness import culprit, difference
 from adaptive_backfill._core.codec.tagged import Find, Unknown, packed, unpacked
 from adaptive_backfill._core.codec.typed import Typed, is_open, typed
+from adaptive_backfill._core.codec.words import described
 from adaptive_backfill.errors import CheckpointError
 
 __all__ = ["Encoded", "decode", "encode", "self_described"]

@@ -6,7 +6,6 @@ Rule: the same means the same type all the way down, not only equal. `1`, `1.0` 
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
@@ -15,14 +14,11 @@ from types import NoneType
 from typing import NamedTuple
 from uuid import UUID
 
-from adaptive_backfill._core.codec.names import type_name
+from adaptive_backfill._core.codec.words import short
 
-__all__ = ["Difference", "culprit", "described", "difference"]
+__all__ = ["Difference", "culprit", "difference"]
 
 _BY_EQUALITY = frozenset({NoneType, bool, int, str, bytes, date, timedelta, UUID})
-
-_repr = reprlib.Repr()
-_repr.maxother = 80
 
 
 class Difference(NamedTuple):
@@ -66,11 +62,6 @@ def culprit(value: object, fails: Callable[[object], bool]) -> tuple[str, object
     return _innermost(value, fails) or ("", value)
 
 
-def described(value: object) -> str:
-    """Return *value* and its type, in short."""
-    return f"{_short(value)} ({type_name(type(value))})"
-
-
 def _in_order(
     was: list[object] | tuple[object, ...], came: list[object] | tuple[object, ...]
 ) -> Difference | None:
@@ -90,9 +81,9 @@ def _in_pairs(
     pairs = zip(was.items(), came.items(), strict=True)
     for (one_key, one), (other_key, other) in pairs:
         if found := difference(one_key, other_key):
-            return found.within(f" key {_short(one_key)}")
+            return found.within(f" key {short(one_key)}")
         if found := difference(one, other):
-            return found.within(f"[{_short(one_key)}]")
+            return found.within(f"[{short(one_key)}]")
     return None
 
 
@@ -104,7 +95,7 @@ def _in_sets(was: AbstractSet[object], came: AbstractSet[object]) -> Difference 
         if member not in partners:
             return Difference("", was, came)
         if found := difference(member, partners[member]):
-            return found.within(f" member {_short(member)}")
+            return found.within(f" member {short(member)}")
     return None
 
 
@@ -126,23 +117,15 @@ def _innermost(
     return ("", value) if fails(value) else None
 
 
-def _short(value: object) -> str:
-    try:
-        return _repr.repr(value)
-    except ValueError:
-        # An int of more digits than Python is willing to write.
-        return f"a very large {type(value).__name__}"
-
-
 def _parts(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         for key, part in value.items():
-            yield f" key {_short(key)}", key
-            yield f"[{_short(key)}]", part
+            yield f" key {short(key)}", key
+            yield f"[{short(key)}]", part
     elif isinstance(value, list | tuple):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, AbstractSet):
-        yield from ((f" member {_short(part)}", part) for part in value)
+        yield from ((f" member {short(part)}", part) for part in value)
     else:
         yield from ((f".{name}", getattr(value, name, None)) for name in _fields(value))
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, is_typeddict
 import msgspec
 
 from adaptive_backfill._core.codec.names import type_name
-from adaptive_backfill._core.codec.sameness import culprit, described, difference
+from adaptive_backfill._core.codec.sameness import culprit, difference
+from adaptive_backfill._core.codec.words import described
 from adaptive_backfill.errors import CheckpointError
 
 __all__ = ["Typed", "is_open", "typed"]
