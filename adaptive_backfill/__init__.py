@@ -43,6 +43,8 @@ from adaptive_backfill._core.snapshot import Checkpoint, Snapshot
 from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.memory_store import MemoryStore
+from adaptive_backfill._engine.runs import Runs
+from adaptive_backfill._engine.sqlite_store import SqliteStore
 
 __all__ = [
     "DONE",
@@ -65,8 +67,10 @@ __all__ = [
     "Run",
     "RunResult",
     "RunStatus",
+    "Runs",
     "Slow",
     "Snapshot",
+    "SqliteStore",
     "Verdict",
     "errors",
     "quorum",
