@@ -59,12 +59,16 @@ class _InlineMonitor:
     def __init__(self, sampler: Sampler, interval: float) -> None:
         self._sampler = sampler
         self.recheck_after: float | None = interval
+        # A single operation may ask twice at once; a check that is at it for the
+        # first would look like one that hangs to the second.
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         return None
 
     async def verdict(self) -> HealthReport:
-        return await self._sampler.sample()
+        async with self._turn:
+            return await self._sampler.sample()
 
     async def stop(self) -> None:
         return None
@@ -100,6 +104,7 @@ class _BackgroundMonitor:
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._keep_looking())
+        self._task.add_done_callback(lambda _: self._bell.ring())
         looked = asyncio.create_task(self._looked.wait())
         try:
             # A monitor that dies before its first look must not be waited for.
@@ -108,6 +113,9 @@ class _BackgroundMonitor:
             await end_all((looked,))
 
     async def verdict(self) -> HealthReport:
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            # No Exception gets out of a sampling: this is the run's to raise.
+            self._task.result()
         age = self._clock.monotonic() - self._at
         if age < self._stale_after:
             return self._report
