@@ -17,7 +17,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from typing_extensions import override
 
 __all__ = [
     "AlreadyRunning",
@@ -38,6 +40,12 @@ __all__ = [
 
 class BackfillError(Exception):
     """The base class; catching it catches every error of this library."""
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default a copy calls the class with the message, and most of these
+        # classes take something else.
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class ConfigurationError(BackfillError):
@@ -122,11 +130,12 @@ class InvalidAnswer(BackfillError, TypeError):
 class InvalidHealthResult(BackfillError, TypeError):
     """A health check, or `evaluate`, returned something that says nothing."""
 
-    def __init__(self, check: str, value: object) -> None:
+    def __init__(self, check: str, value: object, *, raised: bool = False) -> None:
         self.check = check
         self.value = value
+        did = "raised" if raised else "returned"
         super().__init__(
-            f"health check {check!r} returned {value!r} ({type(value).__name__}); "
+            f"health check {check!r} {did} {value!r} ({type(value).__name__}); "
             "return OK, Slow(reason), Pause(reason) or Halt(reason)"
         )
 
@@ -158,3 +167,12 @@ class LeaseLost(BackfillError):
             "was silent for longer than the lease. What was saved stays; nothing of "
             "the batch under way was saved."
         )
+
+
+def _again(
+    kind: type[BackfillError], args: tuple[object, ...], said: Mapping[str, object]
+) -> BackfillError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(said)
+    return error

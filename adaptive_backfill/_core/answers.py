@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, Literal, TypeAlias
@@ -108,12 +109,12 @@ OK: Literal[Health.OK] = Health.OK
 Verdict: TypeAlias = Literal[Health.OK] | Slow | Pause | Halt
 Answer: TypeAlias = Next[State] | Done | Halt | Fail
 
-_BADNESS: dict[type, int] = {Health: 0, Slow: 1, Pause: 2, Halt: 3}
+_BADNESS = ((Health, 0), (Slow, 1), (Pause, 2), (Halt, 3))
 
 
 def badness(verdict: Verdict) -> int:
     """Return 0 for `OK`, 1 for `Slow`, 2 for `Pause`, 3 for `Halt`."""
-    return _BADNESS[type(verdict)]
+    return next(level for kind, level in _BADNESS if isinstance(verdict, kind))
 
 
 class Measure(str):
@@ -154,6 +155,19 @@ class Measure(str):
         self.limit = limit
         self.unit = unit
         return self
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default a copy would call `__new__` with the sentence alone.
+        numbers = {name: getattr(self, name) for name in self.__slots__}
+        return _measured, (str(self), numbers)
+
+
+def _measured(sentence: str, numbers: Mapping[str, object]) -> Measure:
+    self = str.__new__(Measure, sentence)
+    for name, value in numbers.items():
+        setattr(self, name, value)
+    return self
 
 
 def _number(value: float) -> str:

@@ -22,7 +22,7 @@ def windowed(samples: Sequence[Sample], sample: Sample) -> tuple[Sample, ...]:
     start = sample[0] - WINDOW
     kept = [old for old in samples if old[0] >= start]
     # The newest one from before the window is its left edge.
-    if len(kept) < len(samples):
+    if len(kept) < len(samples) and (not kept or kept[0][0] > start):
         kept.insert(0, samples[len(samples) - len(kept) - 1])
     if len(kept) > 1 and kept[-1][0] - kept[-2][0] < 1.0:
         kept[-1] = sample

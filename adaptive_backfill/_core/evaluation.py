@@ -16,6 +16,7 @@ from adaptive_backfill._core.answers import (
     badness,
 )
 from adaptive_backfill._core.health import CheckResult, Reason
+from adaptive_backfill._core.rules import is_number
 from adaptive_backfill.errors import ConfigurationError, InvalidHealthResult
 
 __all__ = [
@@ -47,15 +48,14 @@ def quorum(share: float) -> Evaluation:
     Raises:
         ConfigurationError: *share* is out of its bounds.
     """
-    if isinstance(share, bool) or not 0 < share <= 1:
+    if not is_number(share, above_zero=True) or share > 1:
         msg = f"the share must be more than 0 and at most 1, not {share!r}"
         raise ConfigurationError([msg], subject="quorum")
 
     def evaluate(results: Sequence[CheckResult]) -> Verdict:
         counted = [result for result in results if result.severity != "info"]
         unhealthy = [result for result in counted if result.answer is not OK]
-        # 0.29 * 100 is 28.999...: a share that is met must not miss by rounding.
-        if not unhealthy or len(unhealthy) < share * len(counted) - 1e-9:
+        if not unhealthy or _misses(len(unhealthy), share * len(counted)):
             return OK
         return _worst(unhealthy)
 
@@ -71,7 +71,7 @@ def weighted(limit: float) -> Evaluation:
     Raises:
         ConfigurationError: *limit* is out of its bounds.
     """
-    if isinstance(limit, bool) or not 0 < limit < float("inf"):
+    if not is_number(limit, above_zero=True):
         msg = f"the limit must be a number above 0, not {limit!r}"
         raise ConfigurationError([msg], subject="weighted")
 
@@ -81,7 +81,7 @@ def weighted(limit: float) -> Evaluation:
             for result in results
             if result.severity != "info" and result.answer is not OK
         ]
-        if sum(result.weight for result in unhealthy) < limit:
+        if _misses(sum(result.weight for result in unhealthy), limit):
             return OK
         return _worst(unhealthy)
 
@@ -131,7 +131,7 @@ def misjudged(
     """Return the report of *results* whose `evaluate` went wrong with *error*."""
     if not isinstance(error, InvalidHealthResult):
         # The contract promises one type, whether it raised or answered nonsense.
-        invalid = InvalidHealthResult("evaluate", error)
+        invalid = InvalidHealthResult("evaluate", error, raised=True)
         invalid.__cause__ = error
         error = invalid
     halt = Halt(error)
@@ -144,6 +144,12 @@ def unknown_for(seconds: float) -> HealthReport:
     """Return the report of a monitor that has not looked for *seconds*."""
     pause = Pause(f"health unknown for {seconds:.0f} s")
     return HealthReport(pause, (Reason(None, pause, pause.reason),), (), fresh=False)
+
+
+def _misses(reached: float, limit: float) -> bool:
+    # 0.29 * 100 is 28.999..., and 0.7 + 0.1 is less than 0.8: what is met must not
+    # be missed by rounding.
+    return reached < limit * (1 - 1e-9)
 
 
 def _worst(results: Iterable[CheckResult]) -> Verdict:

@@ -15,7 +15,11 @@ from typing_extensions import override
 
 from adaptive_backfill._core.answers import OK, Halt, Health, Pause, Slow, Verdict
 from adaptive_backfill._core.rules import is_name, is_number
-from adaptive_backfill.errors import ConfigurationError, InvalidHealthResult
+from adaptive_backfill.errors import (
+    ConfigurationError,
+    HealthCheckTimeout,
+    InvalidHealthResult,
+)
 
 __all__ = [
     "CheckResult",
@@ -133,11 +137,11 @@ class Reason:
 
     @override
     def __str__(self) -> str:
-        if isinstance(self.error, InvalidHealthResult | TimeoutError):
+        if isinstance(self.error, InvalidHealthResult | HealthCheckTimeout):
             return str(self.error)
         if self.error is not None:
-            said = f"raised {type(self.error).__name__}: {self.error}"
-            return f"{self.check} {said}"
+            said = f"{self.check} raised {type(self.error).__name__}"
+            return f"{said}: {self.error}" if str(self.error) else said
         text = str(self.value)
         if self.check is None or text.startswith(self.check):
             return text
@@ -187,9 +191,9 @@ def as_health_check(check: object) -> HealthCheck:
     """Return *check* itself, or a `HealthCheck` over a plain callable."""
     if isinstance(check, HealthCheck):
         return check
-    if isinstance(check, type) or not callable(check):
-        msg = f"{check!r} is not a callable"
-        raise ConfigurationError([msg], subject="health_checks")
+    problems = _callable_problems(check)
+    if problems or not callable(check):
+        raise ConfigurationError(problems, subject="health_checks")
     return HealthCheck(check)
 
 
@@ -211,9 +215,11 @@ def _unhealthy(
 
 
 def _callable_problems(fn: object) -> list[str]:
+    if isinstance(fn, type):
+        return [f"{fn.__name__} is a class; make an instance: {fn.__name__}(...)"]
     if callable(fn) and not isinstance(fn, HealthCheck):
         return []
-    return [f"fn must be a callable, not {fn!r}"]
+    return [f"{fn!r} is not a callable"]
 
 
 def _word_problems(name: str, word: object, allowed: tuple[str, ...]) -> list[str]:

@@ -166,11 +166,17 @@ def _checks(value: object) -> tuple[HealthCheck, ...]:
         shown = "; put it in a list" if callable(value) else ""
         msg = f"a sequence of callables or HealthChecks{shown}"
         raise Refused(msg)
-    try:
-        return tuple(as_health_check(check) for check in value)
-    except ConfigurationError as error:
-        msg = f"callables or HealthChecks, but {error.problems[0]}"
-        raise Refused(msg) from error
+    checks: list[HealthCheck] = []
+    problems: list[str] = []
+    for check in value:
+        try:
+            checks.append(as_health_check(check))
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        msg = f"a sequence of callables or HealthChecks ({'; '.join(problems)})"
+        raise Refused(msg)
+    return tuple(checks)
 
 
 def _callable(value: object) -> object:

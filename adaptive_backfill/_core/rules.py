@@ -6,7 +6,7 @@ and they refuse `bool`, which Python takes for an int.
 
 from __future__ import annotations
 
-import math
+import sys
 
 __all__ = ["is_count", "is_error_types", "is_name", "is_number"]
 
@@ -15,7 +15,10 @@ def is_number(value: object, *, above_zero: bool = False) -> bool:
     """Whether *value* is a finite number of 0 or more, or above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and (value > 0 if above_zero else value >= 0)
+    # An int may be greater than any float, and is no time or weight then.
+    if not abs(value) <= sys.float_info.max:
+        return False
+    return value > 0 if above_zero else value >= 0
 
 
 def is_count(value: object, *, least: int = 1) -> bool:

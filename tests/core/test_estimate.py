@@ -1,0 +1,148 @@
+"""Rates over a minute of running time, in bounded memory."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptive_backfill._core.estimate import (
+    WINDOW,
+    Sample,
+    eta_of,
+    rate_of,
+    share_of,
+    windowed,
+)
+from tests.core.making import few
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.001, 0.3, 0.999, 1.0, 1.0, 1.0, 2.5, 59.0, 61.0]),
+        st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=200,
+)
+
+
+def walked(moves: list[tuple[float, int]]) -> tuple[tuple[Sample, ...], list[Sample]]:
+    """Return the window after *moves*, and every sample that was put into it."""
+    samples: tuple[Sample, ...] = ((0.0, 0),)
+    put: list[Sample] = [(0.0, 0)]
+    for seconds, rows in moves:
+        sample = (put[-1][0] + seconds, put[-1][1] + rows)
+        samples = windowed(samples, sample)
+        put.append(sample)
+    return samples, put
+
+
+@few
+@given(steps)
+def test_a_window_stays_bounded_in_order_and_ends_with_the_newest(
+    moves: list[tuple[float, int]],
+) -> None:
+    samples, put = walked(moves)
+
+    assert len(samples) <= 62
+    assert list(samples) == sorted(samples)
+    assert samples[-1] == put[-1]
+    assert set(samples) <= set(put)
+
+
+@few
+@given(steps)
+def test_a_window_reaches_back_a_minute_and_one_sample(
+    moves: list[tuple[float, int]],
+) -> None:
+    samples, put = walked(moves)
+
+    start = put[-1][0] - WINDOW
+    assert [at for at, _ in samples if at < start] == [
+        at for at, _ in samples[:1] if at < start
+    ]
+    if put[0][0] < start:
+        assert samples[0][0] <= start
+
+
+def test_a_window_is_full_at_62_samples() -> None:
+    samples: tuple[Sample, ...] = ()
+    for tenth in range(3_000):
+        samples = windowed(samples, (tenth / 10 + 0.05, tenth))
+        assert len(samples) <= 62
+
+    assert len(samples) in (61, 62)
+
+
+@few
+@given(st.floats(0.001, 120.0), st.integers(1, 1_000), st.integers(2, 200))
+def test_a_steady_pace_has_its_own_rate(
+    seconds: float, rows: int, batches: int
+) -> None:
+    samples: tuple[Sample, ...] = ((0.0, 0),)
+    for batch in range(1, batches):
+        samples = windowed(samples, (batch * seconds, batch * rows))
+
+    assert rate_of(samples) == pytest.approx(rows / seconds, rel=1e-6)
+
+
+def test_a_rate_forgets_what_is_older_than_a_minute() -> None:
+    samples: tuple[Sample, ...] = ((0.0, 0),)
+    rows = 0
+    for second in range(1, 301):
+        rows += 1_000 if second <= 200 else 10
+        samples = windowed(samples, (float(second), rows))
+
+    assert rate_of(samples) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        (),
+        ((5.0, 100),),
+        ((5.0, 100), (9.0, 100)),
+        ((5.0, 100), (5.0, 200)),
+    ],
+)
+def test_there_is_no_rate_before_rows_and_time_have_passed(
+    samples: tuple[Sample, ...],
+) -> None:
+    assert rate_of(samples) is None
+
+
+def test_a_rate_counts_only_what_was_done_since_the_run_began() -> None:
+    assert rate_of(((0.0, 1_000_000), (10.0, 1_000_050))) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "share"),
+    [
+        (0, 100, 0.0),
+        (25, 100, 0.25),
+        (100, 100, 1.0),
+        (130, 100, 1.0),
+        (0, 0, 1.0),
+        (5, None, None),
+    ],
+)
+def test_a_share_is_between_zero_and_one(
+    rows: int, total: int | None, share: float | None
+) -> None:
+    assert share_of(rows, total) == share
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "rate", "eta"),
+    [
+        (25, 100, 5.0, 15.0),
+        (100, 100, 5.0, 0.0),
+        (130, 100, 5.0, 0.0),
+        (25, None, 5.0, None),
+        (25, 100, None, None),
+    ],
+)
+def test_an_eta_is_what_is_left_at_this_rate(
+    rows: int, total: int | None, rate: float | None, eta: float | None
+) -> None:
+    assert eta_of(rows, total, rate) == eta
