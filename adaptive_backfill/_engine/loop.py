@@ -43,6 +43,9 @@ from adaptive_backfill._ports import Clock, Handle, Monitor, UnitOfWork, Work
 
 __all__ = ["Loop"]
 
+STOP_REQUESTED = "stop requested"
+"""What a single operation is told, and known by when it hands it back."""
+
 
 class Loop:
     """One run between its opening and its closing.
@@ -96,7 +99,6 @@ class Loop:
         self._under_way: tuple[RunState, float] | None = None
         self._slow = False
         self._bad_since: float | None = None
-        self._stop_given: Halt | None = None
 
     async def drive(self) -> None:
         """Go on until the run has an ending."""
@@ -118,8 +120,7 @@ class Loop:
         """Tell a single operation whether to go on."""
         wishes = self._control.wishes
         if wishes.stop:
-            self._stop_given = Halt("stop requested")
-            return self._stop_given
+            return Halt(STOP_REQUESTED)
         if wishes.paused is not None:
             return Pause(f"paused by {wishes.paused}")
         self.report = await self._monitor.verdict()
@@ -194,6 +195,9 @@ class Loop:
         if not self._meter.is_paused:
             self._meter.pause()
             self._reporter.pausing(self.report, rest.reasons)
+        if self._control.wishes is not self._wishes:
+            # A telemetry handler may have wished something just now.
+            return
         waits = [rest.seconds]
         if self._bad_since is not None:
             waits.append(self._monitor.recheck_after)
@@ -276,8 +280,9 @@ class Loop:
         return lambda state: handle(by_value(state))
 
     def _settled(self, run: RunState, outcome: Outcome) -> RunState:
-        if outcome is self._stop_given:
-            return ended(run, stopped("stop requested"))
+        # Also where the handler read the reason and made a Halt of its own of it.
+        if isinstance(outcome, Halt) and outcome.reason is STOP_REQUESTED:
+            return ended(run, stopped(STOP_REQUESTED))
         return settle(run, outcome, self.options)
 
     async def _keep(
