@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from adaptive_backfill._core.answers import OK, Halt, Pause, Slow, Verdict
+from adaptive_backfill._core.answers import OK, Halt, Next, Pause, Slow, Verdict
 from adaptive_backfill._core.evaluation import HEALTHY, HealthReport
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions, changed
@@ -30,7 +30,7 @@ from adaptive_backfill._core.run import (
     settle,
     stopped,
 )
-from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value
+from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value, is_immutable
 from adaptive_backfill._engine.attempt import BATCH, SINGLE, attempt
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import RunControl
@@ -277,7 +277,15 @@ class Loop:
             return lambda _: handle(self.health_check)
         if not self._copies:
             return handle
-        return lambda state: handle(by_value(state))
+
+        async def handle_a_copy(state: object) -> object:
+            answer = await handle(by_value(state))
+            # The handler may hold on to what it answered, and change it later.
+            if isinstance(answer, Next) and not is_immutable(answer.state):
+                return Next(by_value(answer.state), answer.rows)
+            return answer
+
+        return handle_a_copy
 
     def _settled(self, run: RunState, outcome: Outcome) -> RunState:
         # Also where the handler read the reason and made a Halt of its own of it.
