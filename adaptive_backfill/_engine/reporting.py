@@ -206,31 +206,31 @@ def _shows_debug(log: FilteringBoundLogger) -> bool:
 
 
 def _event_of(outcome: Outcome, *, single: bool) -> str:
+    if isinstance(outcome, Next):
+        return "success"
+    if isinstance(outcome, Done):
+        return "success" if single else "done"
     if isinstance(outcome, Raised):
         late = isinstance(outcome.error, BatchTimeout)
         return "timeout" if late else "exception"
-    if isinstance(outcome, Done) and single:
-        return "success"
-    return _EVENTS[type(outcome)]
-
-
-_EVENTS: dict[type, str] = {Next: "success", Done: "done", Halt: "halt", Fail: "error"}
+    return "halt" if isinstance(outcome, Halt) else "error"
 
 
 def _describe(
     outcome: Outcome, numbers: dict[str, float], metadata: dict[str, object]
 ) -> None:
     """Add to *numbers* and *metadata* what *outcome* has to say."""
-    rows: int | None = None
-    match outcome:
-        case Next(state=following, rows=rows):
-            metadata["next_state"] = following
-        case Done(result=result, rows=rows):
-            metadata["result"] = result
-        case Fail(reason=error) | Halt(reason=error) | Raised(error=error):
-            metadata["error"] = error
-    if rows is not None:
-        numbers["rows"] = rows
+    if isinstance(outcome, Next | Done):
+        if outcome.rows is not None:
+            numbers["rows"] = outcome.rows
+        if isinstance(outcome, Next):
+            metadata["next_state"] = outcome.state
+        else:
+            metadata["result"] = outcome.result
+    elif isinstance(outcome, Raised):
+        metadata["error"] = outcome.error
+    else:
+        metadata["error"] = outcome.reason
 
 
 def _findings(report: HealthReport) -> dict[str, object]:
