@@ -1,0 +1,120 @@
+"""Ask a check as a run does, with other sessions around that it may see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from adaptive_backfill import HealthCheck, HealthContext, Verdict
+from adaptive_backfill.postgres import checks
+from adaptive_backfill.postgres._signal import Finding, Row, Signal, Terms, health_check
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_SECONDS_TO_WAIT = 20.0
+
+
+def new_run(name: str = "fill_users") -> HealthContext:
+    return HealthContext(name, run_id=uuid4().hex)
+
+
+async def ask(check: HealthCheck, run: HealthContext | None = None) -> Verdict:
+    asked: Any = check.fn(run or new_run())
+    verdict: Verdict = await asked
+    return verdict
+
+
+async def until(is_so: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(_SECONDS_TO_WAIT):
+        while not await is_so():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def query_running(
+    database: str, sql: str = "SELECT pg_sleep(60)", **connecting: Any
+) -> AsyncIterator[int]:
+    """Run *sql* on a connection of its own, seen by others, and then cancel it."""
+    async with connected(database, **connecting) as connection:
+        pid = connection.get_server_pid()
+        running = asyncio.create_task(connection.execute(sql))
+        try:
+            await until(lambda: is_active(database, pid))
+            yield pid
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+@asynccontextmanager
+async def connected(database: str, **connecting: Any) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database, **connecting)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def is_active(database: str, pid: int) -> bool:
+    async with connected(database) as connection:
+        return bool(
+            await connection.fetchval(
+                "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1", pid
+            )
+        )
+
+
+def as_role(database: str, role: str) -> str:
+    """The DSN of *database* for *role*."""
+    parts = urlsplit(database)
+    return parts._replace(netloc=f"{role}@{parts.hostname}:{parts.port}").geturl()
+
+
+def asking(sql: str, pool: checks.Source, seen: list[Any] | None = None) -> HealthCheck:
+    """A check that is always healthy, and notes what *sql* gave."""
+
+    def judge(rows: Sequence[Row], memory: object) -> Finding:
+        if seen is not None:
+            seen.extend(tuple(row.values()) for row in rows)
+        return Finding()
+
+    return health_check("asking", Signal(sql, judge), pool, Terms("halt"))
+
+
+@asynccontextmanager
+async def pool_of(database: str, size: int, **options: Any) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(
+        database, min_size=0, max_size=size, **options
+    ) as pool:
+        yield pool
+
+
+async def sessions(database: str, which: str) -> int:
+    async with connected(database) as connection:
+        found = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            f"AND pid <> pg_backend_pid() AND {which}"
+        )
+    return int(found)
+
+
+async def nobody_is(database: str, which: str) -> None:
+    async def nobody() -> bool:
+        return await sessions(database, which) == 0
+
+    await until(nobody)
+
+
+async def somebody_is(database: str, which: str) -> None:
+    await until(lambda: sessions(database, which))
+
+
+SLEEPS = "state = 'active' AND query LIKE 'SELECT pg_sleep%'"
