@@ -7,6 +7,7 @@ here, with the check's severity and `on_error` applied; unknown is not healthy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeAlias, get_args
@@ -111,12 +112,17 @@ class HealthContext:
         run_id: Names this one run.
         memory: The run's own, empty at its start: what a check has to remember from
             one sampling to the next, by a key of its own.
+        untimed: Makes a block in which an async check's time limit does not run, and
+            after which it starts anew: for waiting until a shared thing is free.
     """
 
     name: str
     pool: object = None
     run_id: str = ""
     memory: dict[object, object] = field(default_factory=dict, compare=False)
+    untimed: Callable[[], AbstractContextManager[object]] = field(
+        default=nullcontext, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

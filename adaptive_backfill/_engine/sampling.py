@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -28,6 +33,8 @@ from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import HealthCheckTimeout
 
 __all__ = ["Sampler"]
+
+_Block: TypeAlias = AbstractContextManager[object]
 
 
 class Sampler:
@@ -78,7 +85,9 @@ class Sampler:
             return failed(asked.check, error, 0.0)
         given = Given()
         with anyio.move_on_after(self._limit) as scope:
-            given = await ask(asked.call, self._threads)
+            given = await ask(
+                asked.call, self._threads, partial(_untimed, scope, self._limit)
+            )
         duration = self._clock.monotonic() - began
         if scope.cancelled_caught:
             error = HealthCheckTimeout(asked.check.name, self._limit)
@@ -94,13 +103,14 @@ class _Asked:
     def __init__(self, check: HealthCheck, context: HealthContext) -> None:
         self.check = check
         self.hangs = False
-        self._args = (context,) if _takes_context(check.fn) else ()
+        self._context = context if _takes_context(check.fn) else None
         self._is_async = _is_async(check.fn)
 
-    async def call(self, threads: anyio.CapacityLimiter) -> object:
-        fn = self.check.fn
+    async def call(
+        self, threads: anyio.CapacityLimiter, untimed: Callable[[], _Block]
+    ) -> object:
         if self._is_async:
-            answer = fn(*self._args)
+            answer = self._called(untimed)
         else:
             answer = await anyio.to_thread.run_sync(
                 self._in_thread, abandon_on_cancel=True, limiter=threads
@@ -110,9 +120,24 @@ class _Asked:
     def _in_thread(self) -> object:
         self.hangs = True
         try:
-            return self.check.fn(*self._args)
+            # Without `untimed`: a scope can only be touched from the event loop.
+            return self._called(nullcontext)
         finally:
             self.hangs = False
+
+    def _called(self, untimed: Callable[[], _Block]) -> object:
+        if self._context is None:
+            return self.check.fn()
+        return self.check.fn(replace(self._context, untimed=untimed))
+
+
+@contextmanager
+def _untimed(scope: anyio.CancelScope, limit: float) -> Iterator[None]:
+    scope.deadline = math.inf
+    try:
+        yield
+    finally:
+        scope.deadline = anyio.current_time() + limit
 
 
 def _is_async(fn: Callable[..., object]) -> bool:

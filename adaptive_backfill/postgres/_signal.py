@@ -7,7 +7,6 @@ and what is remembered is here, once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -159,8 +158,7 @@ class _Asks:
     async def _rows(self, context: HealthContext) -> list[Row]:
         database = await database_of(self.source, context.pool)
         line = MonitorConnection.of(database, context)
-        untimed = getattr(context, "untimed", nullcontext)
-        async with line.turn(untimed) as connection:
+        async with line.turn(context.untimed) as connection:
             limit = seconds_left()
             try:
                 # Never in a transaction, where statistics are frozen.

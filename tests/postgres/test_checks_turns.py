@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
 import pytest
 
-from adaptive_backfill import OK, Halt, HealthContext
+from adaptive_backfill import DONE, OK, Backfill, Done, Halt, HealthContext
 from adaptive_backfill.postgres import pg_health_checks, temp_file_usage
 from tests.postgres.asking import (
     SLEEPS,
@@ -87,13 +86,6 @@ async def _is_in(name: str, names: list[str]) -> bool:
     return name in names
 
 
-@dataclass(frozen=True)
-class _TimedRun(HealthContext):
-    """A run that knows when the time limit of a check does not run."""
-
-    untimed: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
 @pytest.mark.asyncio
 async def test_waiting_for_ones_turn_does_not_use_up_ones_time(
     database: str, pool: Pool
@@ -107,7 +99,7 @@ async def test_waiting_for_ones_turn_does_not_use_up_ones_time(
             yield
             waiting.remove(name)
 
-        return _TimedRun("fill_users", memory=memory, untimed=untimed)
+        return HealthContext("fill_users", memory=memory, untimed=untimed)
 
     memory: dict[object, object] = {}
     async with connected(database) as gate:
@@ -166,3 +158,21 @@ async def test_a_connection_that_broke_is_replaced_within_the_sampling(
 
     assert isinstance(broken, asyncpg.PostgresError | asyncpg.InterfaceError)
     assert after is OK
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_each_check_has_its_own_health_timeout(database: str, mode: str) -> None:
+    async with pool_of(database, 1) as pool:
+
+        class Once(Backfill[None]):
+            # Together they take longer than any of them may.
+            health_checks = [asking("SELECT pg_sleep(0.6)", pool) for _ in range(3)]
+            health_timeout = 1.5
+
+            async def handle_batch(self, state: None) -> Done:
+                return DONE
+
+        result = await Once.run(mode=mode)
+
+    assert result.status == "done"
