@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import ExitStack
@@ -82,7 +83,11 @@ def connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
     with ExitStack() as undo:
         undo.callback(connection.close)
-        if not _is_ours(connection, path):
+        with connection:
+            # One look, so that a file which is being made is seen before or after.
+            connection.execute("BEGIN")
+            ours = _is_ours(connection, path)
+        if not ours:
             _make(connection, path)
         _be_durable(connection)
         undo.pop_all()
@@ -168,8 +173,9 @@ def _be_durable(connection: sqlite3.Connection) -> None:
 
 
 def _why_not_opened(path: Path) -> str:
-    if not path.parent.is_dir():
+    # Of `os.path`, because those of `Path` raise what `stat` does, as for a long name.
+    if not os.path.isdir(path.parent):
         return f"there is no directory {path.parent}; make it"
-    if path.is_dir():
+    if os.path.isdir(path):
         return "that is a directory; name a file in it"
     return "the file cannot be opened or made; see to its permissions"

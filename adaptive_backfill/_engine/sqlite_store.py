@@ -148,7 +148,7 @@ class SqliteStore:
 
 def _path_problems(path: object) -> list[str]:
     given = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(given, str) or not given.strip():
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
         return [f"path must be the path of a file, as a str or a Path, not {path!r}"]
     if given == ":memory:":
         return ["path is ':memory:'; for what need not be durable there is MemoryStore"]

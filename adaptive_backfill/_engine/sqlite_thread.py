@@ -195,12 +195,14 @@ class SqliteThread:
             if connection is None:
                 connection = self._connect()
             call.run(connection)
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it is, it belongs to who waits for it, and the thread goes on.
+            if not isinstance(error, sqlite3.Error):
+                call.fail(error)
+                return connection
             call.fail(self._explain(error))
             if connection is not None:
                 # The next call starts with a fresh one, whatever this one went through.
                 connection.close()
             return None
-        except Exception as error:  # Whatever it is, it belongs to who waits for it.
-            call.fail(error)
         return connection

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptive_backfill._engine.sqlite_store import SqliteStore
+from adaptive_backfill import SqliteStore
 from adaptive_backfill.testing.contracts import (
     CheckpointStoreContract,
     ControlContract,
