@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 
 __all__ = ["PATIENCE", "cancelled_by_us", "end_all", "finish", "outlast"]
 
@@ -60,7 +61,16 @@ async def outlast(
     if held is not None and not future.done():
         future.cancel()
         raise held
-    return held
+    return held or await _kept_off()
+
+
+async def _kept_off() -> asyncio.CancelledError | None:
+    """Return the cancellation of a scope around, which the shield kept off."""
+    try:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+    except asyncio.CancelledError as error:
+        return error
+    return None
 
 
 async def finish(work: Awaitable[_T], patience: float = PATIENCE) -> _T:

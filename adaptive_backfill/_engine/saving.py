@@ -37,7 +37,9 @@ class PlainUnit:
     async def _saved(self, pending: Awaitable[None]) -> asyncio.CancelledError | None:
         saving = asyncio.ensure_future(pending)
         held = await outlast(saving)
-        # A failure to save outranks the cancellation: it is what went wrong.
+        if held is not None and saving.exception() is not None:
+            # Whoever cancels is not to be told that the run failed instead.
+            raise held from saving.exception()
         saving.result()
         return held
 

@@ -31,7 +31,7 @@ from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._engine.meter import Meter
 from adaptive_backfill._engine.monitors import monitor_for
 from adaptive_backfill._engine.opening import Opened, failed_at_start, open_run
-from adaptive_backfill._engine.outlast import finish, outlast
+from adaptive_backfill._engine.outlast import PATIENCE, finish, outlast
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.sampling import Sampler
@@ -297,7 +297,8 @@ class Session:
         leaves = result is None or (
             self.control.leaving and result.status is RunStatus.STOPPED
         )
-        given = await ask(finish, self._lease.release(result, handed_over=leaves))
+        releasing = self._lease.release(result, handed_over=leaves)
+        given = await ask(finish, releasing, PATIENCE)
         if given.error is not None:
             self._reporter.log.warning(
                 "checkpoint not tidied up", error=str(given.error)
@@ -305,7 +306,11 @@ class Session:
 
     async def _abandon(self) -> None:
         """Leave no trace but the checkpoint: somebody cancelled the run."""
-        await outlast(asyncio.ensure_future(self._release(None)))
+        releasing = asyncio.ensure_future(self._release(None))
+        # Whoever cancelled is waiting already: not for ever for a store that hangs.
+        timer = asyncio.get_running_loop().call_later(PATIENCE, releasing.cancel)
+        await outlast(releasing)
+        timer.cancel()
         run = None if self._loop is None else self._loop.run
         self._reporter.cancelled(run, self._meter.duration(), self._meter.paused())
 
