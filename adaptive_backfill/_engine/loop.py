@@ -36,7 +36,7 @@ from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.hooks import Hooks
 from adaptive_backfill._engine.meter import Meter
-from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Clock, Handle, Monitor, UnitOfWork, Work
@@ -129,6 +129,10 @@ class Loop:
     def snapshot(self, run: RunState) -> Snapshot:
         """Return what is kept of *run*."""
         return Snapshot(run.state, run.batches, run.rows, self.options.batch_size)
+
+    def told(self, state: object) -> object:
+        """Return *state* as hooks are told it."""
+        return shown(state) if self._copies else state
 
     async def _step(self) -> None:
         if self._control.wishes is not self._wishes:
@@ -257,7 +261,7 @@ class Loop:
         """Return what `on_success` is told: nothing by which it could change a run."""
         if self._work.single:
             return None if settled.ending is None else settled.ending.result
-        return by_value(settled.state) if self._copies else settled.state
+        return self.told(settled.state)
 
     def _break_off(self) -> None:
         """Report an attempt that did not come to its end."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import NamedTuple
 
+from adaptive_backfill._core.snapshot import by_value
 from adaptive_backfill._engine.outlast import cancelled_by_us
 
-__all__ = ["Given", "ask"]
+__all__ = ["Given", "ask", "shown"]
 
 
 class Given(NamedTuple):
@@ -48,3 +49,15 @@ async def ask(call: Callable[..., object], *args: object) -> Given:
     except Exception as error:
         return Given(error=error)
     return NOTHING if value is None else Given(value)
+
+
+def shown(state: object) -> object:
+    """Return *state* so that whoever looks at it cannot change it.
+
+    Itself, where it cannot be copied: users' classes say how they are copied, and a
+    look at a run must not fail, nor end it.
+    """
+    try:
+        return by_value(state)
+    except Exception:
+        return state

@@ -21,7 +21,6 @@ from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._core.run import RunState, stopped
-from adaptive_backfill._core.snapshot import by_value
 from adaptive_backfill._engine.clock import Bell, SystemClock
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.hooks import Hooks
@@ -32,7 +31,7 @@ from adaptive_backfill._engine.meter import Meter
 from adaptive_backfill._engine.monitors import monitor_for
 from adaptive_backfill._engine.opening import Opened, failed_at_start, open_run
 from adaptive_backfill._engine.outlast import PATIENCE, finish, outlast
-from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.sampling import Sampler
 from adaptive_backfill._engine.saving import PlainUnit, as_checkpoint_error
@@ -112,7 +111,7 @@ class Session:
             name=name,
             run_id=self.run_id,
             status=str(result.status) if result else status,
-            state=by_value(run.state),
+            state=shown(run.state),
             batches=run.batches,
             rows=run.rows,
             total=self._total,
@@ -276,7 +275,8 @@ class Session:
         )
         try:
             if ending.status is RunStatus.FAILED:
-                about = (ending.error,) if work.single else (ending.error, run.state)
+                state = () if work.single else (loop.told(run.state),)
+                about = (ending.error, *state)
                 await self._hooks.call("on_error", work.on_error, *about)
             await self._hooks.call("on_complete", work.on_complete, result)
             await self._release(result)
