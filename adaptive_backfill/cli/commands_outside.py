@@ -1,0 +1,86 @@
+"""The commands that see and steer runs from another process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from adaptive_backfill.cli import outside
+from adaptive_backfill.cli.asking import answer_of
+from adaptive_backfill.cli.options import with_traceback
+from adaptive_backfill.cli.stores import place_of
+from adaptive_backfill.cli.stream import console_on
+from adaptive_backfill.cli.values import literal, pairs_from
+
+__all__ = ["history", "pause", "resume", "set_", "status", "stop"]
+
+_C = TypeVar("_C", bound=Callable[..., object])
+
+
+def _asks(command: _C) -> _C:
+    """Give *command* what all those take that look from outside."""
+    command = click.option(
+        "--store",
+        metavar="PATH",
+        help="The file of a SqliteStore; TARGET is then a name in it.",
+    )(command)
+    return with_traceback(command)
+
+
+def _print(*lines: str) -> None:
+    console = console_on(sys.stdout)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+@click.command()
+@click.argument("target", required=False)
+@_asks
+def status(target: str | None, store: str | None) -> None:
+    """Show how far a backfill is; without TARGET, all of a store."""
+    _print(*answer_of(outside.status(place_of(target, store))))
+
+
+@click.command()
+@click.argument("target")
+@_asks
+def history(target: str, store: str | None) -> None:
+    """Show how the last 100 runs of a backfill ended, newest first."""
+    _print(*answer_of(outside.history(place_of(target, store))))
+
+
+@click.command()
+@click.argument("target")
+@_asks
+def pause(target: str, store: str | None) -> None:
+    """Pause a backfill until `resume`, over restarts, too."""
+    _print(answer_of(outside.pause(place_of(target, store))))
+
+
+@click.command()
+@click.argument("target")
+@_asks
+def resume(target: str, store: str | None) -> None:
+    """Let a paused backfill go on."""
+    _print(answer_of(outside.resume(place_of(target, store))))
+
+
+@click.command()
+@click.argument("target")
+@_asks
+def stop(target: str, store: str | None) -> None:
+    """Stop a running backfill after the batch under way."""
+    _print(answer_of(outside.stop(place_of(target, store))))
+
+
+@click.command("set")
+@click.argument("target")
+@click.argument("pairs", metavar="OPTION=VALUE...", nargs=-1, required=True)
+@_asks
+def set_(target: str, pairs: tuple[str, ...], store: str | None) -> None:
+    """Change batch_size or delay_between_batches of a running backfill."""
+    values = {name: literal(text) for name, text in pairs_from(pairs).items()}
+    _print(answer_of(outside.retune(place_of(target, store), values)))

@@ -1,0 +1,74 @@
+"""What a backfill's class declares, for those who do not run it yet."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast, get_type_hints
+
+from adaptive_backfill import Backfill, Checkpoint
+from adaptive_backfill._dsl.definition import Definition
+from adaptive_backfill._dsl.state_type import state_type_of
+from adaptive_backfill.cli.loading import BackfillClass
+
+__all__ = ["Declared", "declared_by"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What *cls* declares.
+
+    Attributes:
+        cls: The class.
+        name: Its name in logs.
+        checkpoint: Where its position is kept.
+        parameters: What `run` may be given beside the options.
+        required: Those of them that have no default.
+    """
+
+    cls: BackfillClass
+    name: str
+    checkpoint: Checkpoint | None
+    parameters: frozenset[str]
+    required: tuple[str, ...]
+
+    @property
+    def state_type(self) -> object:
+        """The declared type of its states; `None` where there is none."""
+        return state_type_of(self.cls, Backfill)
+
+    def annotation(self, parameter: str) -> object:
+        """Return the type of *parameter*, or its text where that cannot be resolved."""
+        for owner in self.cls.__mro__:
+            written = inspect.get_annotations(owner).get(parameter)
+            if written is not None:
+                return _resolved(written, owner)
+        return None
+
+
+def declared_by(cls: BackfillClass) -> Declared:
+    """Return what *cls* declares."""
+    # Every subclass has one of its own: `__init_subclass__` puts it there.
+    definition = cast("Definition", vars(cls)["_definition"])
+    return Declared(
+        cls,
+        name=str(definition.values["name"]),
+        checkpoint=cast("Checkpoint | None", definition.values.get("checkpoint")),
+        parameters=definition.parameters,
+        required=definition.required,
+    )
+
+
+def _resolved(written: object, owner: type) -> object:
+    if not isinstance(written, str):
+        return written
+    alone = SimpleNamespace(__annotations__={"it": written})
+    module = vars(sys.modules[owner.__module__])
+    try:
+        return get_type_hints(alone, module, dict(vars(owner)))["it"]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        # Imported for type checkers only, mostly; or `Pool[Record]`, which asyncpg
+        # has in its stubs and not at run time.
+        return written

@@ -1,0 +1,108 @@
+"""Numbers, times and health in words, for screens and logs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adaptive_backfill import OK, Halt, Pause, Progress, Slow
+
+__all__ = [
+    "condition",
+    "duration",
+    "extent",
+    "plural",
+    "rate",
+    "reasons_of",
+    "remaining",
+    "shown",
+]
+
+_LONGEST_STATE = 200
+
+_HEALTH: dict[type, str] = {
+    Slow: "slowed down",
+    Pause: "about to pause",
+    Halt: "about to halt",
+}
+
+
+def plural(number: int, noun: str) -> str:
+    """Return *number* of *noun*: ``1 row``, ``1,200 rows``, ``2 batches``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}{'es' if noun.endswith('ch') else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return *seconds* with the two units that matter: ``4.2 s``, ``3 h 20 min``.
+
+    Whole ones, as an int, stay whole: ``4 s``.
+    """
+    if isinstance(seconds, int) and seconds < 10:
+        return f"{seconds} s"
+    if 0 < seconds < 0.95:
+        return f"{max(1, seconds * 1000):.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, less, lesser in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // less} {lesser}"
+    return f"{whole} s"
+
+
+def rate(rows_a_second: float) -> str:
+    """Return a rate in rows a second, or a minute where it is slow."""
+    if rows_a_second >= 10:
+        return f"{rows_a_second:,.0f} rows/s"
+    if rows_a_second >= 1:
+        return f"{rows_a_second:.1f} rows/s"
+    return f"{rows_a_second * 60:.1f} rows/min"
+
+
+def extent(progress: Progress) -> str:
+    """Return how much is done."""
+    if progress.total:
+        done = f"{progress.rows:,} of {plural(progress.total, 'row')}"
+        # Rounded down: 100 % is for what is done. Of the rows, since the share that is
+        # kept of a run that is over is older than they are.
+        return f"{done} ({min(100, 100 * progress.rows // progress.total)}%)"
+    if progress.rows:
+        return plural(progress.rows, "row")
+    return plural(progress.batches, "batch")
+
+
+def remaining(progress: Progress) -> str | None:
+    """Return how long it will still take, where that is known and worth saying."""
+    seconds = round(progress.eta or 0)
+    return f"{duration(seconds)} left" if seconds else None
+
+
+def condition(progress: Progress, since: str = "") -> str:
+    """Return how a run is, and why; *since* says since when it is paused."""
+    why = reasons_of(progress.reasons)
+    if progress.status == "paused":
+        return f"paused since {since}: {why}" if since else f"paused: {why}"
+    if progress.status == "waiting":
+        return "standing by: another run of this name is at it"
+    if progress.status == "starting":
+        return "starting"
+    verdict = progress.verdict
+    if verdict is OK:
+        return f"health ok ({why})" if why else "health ok"
+    return f"{_HEALTH[type(verdict)]}: {why or verdict.reason}"
+
+
+def reasons_of(reasons: Iterable[object]) -> str:
+    """Return *reasons* as one line."""
+    return "; ".join(map(str, reasons))
+
+
+def shown(state: object) -> str:
+    """Return *state* as people can read it, and not too much of it."""
+    text = repr(state)
+    return text if len(text) <= _LONGEST_STATE else f"{text[:_LONGEST_STATE]} ..."
