@@ -71,7 +71,8 @@ class Run:
         task, session = self._running()
         if task.done():
             return
-        session.control.leaving = True
+        # Whoever stopped it already meant it for those who stand by, too.
+        session.control.leaving = not session.control.wishes.stop
         session.control.stop()
         held: asyncio.CancelledError | None = None
         # The block may be left because its scope is cancelled: the run is to have

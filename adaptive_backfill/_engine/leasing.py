@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adaptive_backfill._core.answers import Halt
@@ -14,7 +14,7 @@ from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.outlast import outlast
 from adaptive_backfill._engine.plain_lease import PlainLeases
-from adaptive_backfill._ports import Held, Lease, LeaseStore
+from adaptive_backfill._ports import Control, Held, Lease, LeaseStore
 from adaptive_backfill.errors import AlreadyRunning
 
 __all__ = ["Skipped", "skipped", "take"]
@@ -88,14 +88,15 @@ async def _stand_by(
     control: RunControl,
     bell: Bell,
 ) -> Lease | Skipped:
+    known = {past.run_id for past in await _history(store, key)}
     while not control.wishes.stop:
         await bell.wait(STANDBY_POLL)
         ending = await store.ending(key, owner.run_id)
         if ending is not None:
             return skipped(ending)
         lease = await _acquire(store, key, run_id, state_type)
-        # Asked again, so that an ending in between is not overlooked.
-        ending = await store.ending(key, owner.run_id)
+        # Only now nobody else can begin: a run may have come and gone since.
+        ending = await _ended_meanwhile(store, key, owner, known)
         if ending is not None:
             if not isinstance(lease, Held):
                 await lease.release(None, handed_over=False)
@@ -104,6 +105,22 @@ async def _stand_by(
             return lease
         owner = lease
     return Skipped("stop requested while standing by", owner.batches, owner.rows)
+
+
+async def _ended_meanwhile(
+    store: LeaseStore, key: str, owner: Held, known: set[str]
+) -> RunResult | None:
+    """Return the ending that *owner*, or a run after it, came to by itself."""
+    others = [past.run_id for past in await _history(store, key)]
+    for run_id in [owner.run_id, *(each for each in others if each not in known)]:
+        ending = await store.ending(key, run_id)
+        if ending is not None:
+            return ending
+    return None
+
+
+async def _history(store: LeaseStore, key: str) -> Sequence[RunResult]:
+    return await store.history(key) if isinstance(store, Control) else ()
 
 
 def skipped(ending: RunResult) -> Skipped:

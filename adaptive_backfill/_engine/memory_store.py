@@ -60,10 +60,7 @@ class MemoryStore:
         """Take *name* for *run_id*, or say who has it."""
         shelf = self._shelves[name]
         if shelf.holder is not None:
-            known = shelf.progress
-            if known is None:
-                return Held(shelf.holder)
-            return Held(shelf.holder, known.batches, known.rows)
+            return _held(shelf, shelf.holder)
         shelf.holder = run_id
         shelf.wishes = Wishes(paused=shelf.wishes.paused)
         return _MemoryLease(shelf, name, run_id)
@@ -155,6 +152,15 @@ class _MemoryLease:
     def _check(self) -> None:
         if self._shelf.holder != self._run_id:
             raise LeaseLost(self._name)
+
+
+def _held(shelf: _Shelf, holder: str) -> Held:
+    # What was saved and what was shown of it are both late, each in its own way.
+    kept = shelf.snapshot or Snapshot(None)
+    shown = shelf.progress
+    if shown is None or shown.run_id != holder:
+        return Held(holder, kept.batches, kept.rows)
+    return Held(holder, max(kept.batches, shown.batches), max(kept.rows, shown.rows))
 
 
 def _owned(snapshot: Snapshot) -> Snapshot:

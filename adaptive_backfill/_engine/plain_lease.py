@@ -68,11 +68,14 @@ class _PlainLease:
         return Wishes()
 
     async def release(self, result: RunResult | None, *, handed_over: bool) -> None:
+        place = (id(self._store), self._name)
+        if _running.get(place) is not self:
+            return
         try:
             if result is not None and result.status is RunStatus.DONE:
                 await self.discard()
         finally:
-            _running.pop((id(self._store), self._name), None)
+            _running.pop(place, None)
 
     async def _do(self, method: str, *args: object) -> object:
         call = cast("Callable[..., object]", getattr(self._store, method))
