@@ -20,7 +20,8 @@
 | `hook.exception` | | `hook`, `error` |
 
 A single operation has `start`, one of `success`, `error`, `halt`, `exception`,
-`timeout`, and `stop`. Durations are seconds. A measurement without a value is absent.
+`timeout`, and `stop`; `retry` where it is tried again. Durations are seconds. A
+measurement without a value is absent.
 """
 
 from __future__ import annotations

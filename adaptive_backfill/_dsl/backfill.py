@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal
 
@@ -50,13 +50,13 @@ class Backfill(Generic[State]):
     name: str
     """The key in checkpoints, logs and telemetry. By default ``module.ClassName``; not
     inherited."""
-    initial_state: object
+    initial_state: Any
     """What the first batch is handed: a value, deep-copied for each run, or a method.
     By default `None`."""
     mode: Literal["async", "sync"]
     """``"async"``, the default: checks run in the background, batches read the latest
     verdict. ``"sync"``: checks run before each batch."""
-    health_checks: Sequence[Any]
+    health_checks: Sequence[Any] | None
     """Callables or `HealthCheck`s, asked before every batch. By default none."""
     health_interval: float | timedelta
     """Seconds from the end of one sampling to the next; 5 by default."""
@@ -95,7 +95,7 @@ class Backfill(Generic[State]):
         cls._definition = define(cls, Backfill)
 
     @classmethod
-    async def run(cls, **overrides: Any) -> RunResult:
+    async def run(cls, /, **overrides: Any) -> RunResult:
         """Run to the end, from the checkpoint where there is one.
 
         Args:
@@ -113,7 +113,7 @@ class Backfill(Generic[State]):
         return await session_of(cls, overrides).run()
 
     @classmethod
-    def start(cls, *, grace: float = 10.0, **overrides: Any) -> Run:
+    def start(cls, /, *, grace: float = 10.0, **overrides: Any) -> Run:
         """Return a handle that runs in the background, for ``async with``.
 
         Args:
@@ -127,19 +127,25 @@ class Backfill(Generic[State]):
     # works in mixins. `*args: Any, **kwargs: Any` lets any signature override them.
     def on_success(self, *args: Any, **kwargs: Any) -> Any:
         """Hear of each batch (`state`) that is done and saved, or of the `result`."""
-        return _nothing()
+        return _NOTHING
 
     def on_error(self, *args: Any, **kwargs: Any) -> Any:
         """Hear once of the `error`, and the `state`, of a run that failed."""
-        return _nothing()
+        return _NOTHING
 
     def on_complete(self, *args: Any, **kwargs: Any) -> Any:
         """Hear once of the `result` of a run that reached an ending of its own."""
-        return _nothing()
+        return _NOTHING
 
 
-async def _nothing() -> None:
-    return None
+class _Nothing:
+    """What `super().on_success(state)` gives: it may be awaited, and need not be."""
+
+    def __await__(self) -> Generator[None]:
+        yield from ()
+
+
+_NOTHING = _Nothing()
 
 
 def session_of(

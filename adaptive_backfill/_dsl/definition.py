@@ -6,39 +6,28 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from adaptive_backfill._core.options import OPTIONS, Refused, near, parsed
-from adaptive_backfill._dsl.reading import (
-    annotated,
-    find,
-    is_method,
-    takes,
-    writes_async,
-    yields_values,
+from adaptive_backfill._dsl.functions import (
+    HANDLERS,
+    HOOKS,
+    METHOD_OPTIONS,
+    function_problems,
+    handler_problems,
+    hook_problems,
 )
+from adaptive_backfill._dsl.reading import annotated, find, is_method
 from adaptive_backfill.errors import ConfigurationError
 
-__all__ = [
-    "ABSTRACT",
-    "HANDLERS",
-    "HOOKS",
-    "Definition",
-    "define",
-    "handler_problems",
-    "hook_problems",
-]
-
-HANDLERS: Mapping[str, Literal["batch", "single"]] = {
-    "handle_batch": "batch",
-    "handle": "single",
-}
-HOOKS = ("on_success", "on_error", "on_complete")
-METHOD_OPTIONS = ("initial_state", "total", "evaluate")
-"""Options that a class may also define as a method."""
+__all__ = ["ABSTRACT", "Definition", "define"]
 
 _RESERVED = ("run", "start")
+_ARGUMENTS = {"restart": "run(restart=True)", "grace": "start(grace=...)"}
+"""What one call takes beside options and parameters, and no class may set."""
+
 _NEAR = 0.85
 
 
@@ -72,9 +61,11 @@ def define(cls: type, root: type) -> Definition:
     handlers = [name for name in HANDLERS if _handler(cls, name, root)]
     kind = HANDLERS[handlers[0]] if len(handlers) == 1 else None
     values, problems = _values(cls, root)
+    problems += function_problems(cls, values)
     problems += _handlers_problems(cls, root, handlers)
     problems += _hooks_problems(cls, root, kind)
-    problems += _name_problems(cls)
+    problems += _reserved_problems(cls, root)
+    problems += _misspelt_problems(cls)
     if kind == "single":
         problems += [
             f"{name} is for batches; a single operation (handle) has no use for it"
@@ -84,7 +75,7 @@ def define(cls: type, root: type) -> Definition:
     if problems:
         raise ConfigurationError(problems, subject=cls.__qualname__)
     _warn_of_near_options(cls)
-    values["name"] = values.get("name") or _dotted(cls)
+    values["name"] = _real_name(cls, values.get("name"))
     known = {*OPTIONS, *HANDLERS, *HOOKS}
     parameters = [name for name in annotated(cls, root) if name not in known]
     return Definition(
@@ -95,42 +86,6 @@ def define(cls: type, root: type) -> Definition:
             name for name in dict.fromkeys(parameters) if not hasattr(cls, name)
         ),
     )
-
-
-def handler_problems(name: str, handler: object, *, in_class: bool) -> Iterator[str]:
-    """Yield what is wrong with *handler*, set as *name*."""
-    argument = "health_check" if name == "handle" else "state"
-    if not callable(handler) and not isinstance(handler, staticmethod | classmethod):
-        yield f"{name} must be an async function, not {handler!r}"
-    elif yields_values(handler):
-        yield f"{name} must return one answer; it has a `yield` in it"
-    elif not writes_async(handler):
-        yield f"{name} must be a coroutine function: write `async def {name}`"
-    elif not takes(handler, 1, in_class=in_class):
-        yield f"{name} must take one argument: ({argument})"
-
-
-def hook_problems(
-    name: str, hook: object, kind: str | None, *, in_class: bool
-) -> Iterator[str]:
-    """Yield what is wrong with *hook*, set as *name* in a class of *kind*."""
-    arguments = _hook_arguments(name, kind)
-    if not callable(hook) and not isinstance(hook, staticmethod | classmethod):
-        yield f"{name} must be a function, not {hook!r}"
-    elif yields_values(hook):
-        yield f"{name} must not have a `yield` in it: it would never run"
-    elif arguments is not None and not takes(hook, len(arguments), in_class=in_class):
-        yield f"{name} must take ({', '.join(arguments)})"
-
-
-def _hook_arguments(name: str, kind: str | None) -> tuple[str, ...] | None:
-    if name == "on_complete":
-        return ("result",)
-    if kind is None:
-        return None
-    if name == "on_success":
-        return ("result",) if kind == "single" else ("state",)
-    return ("error",) if kind == "single" else ("error", "state")
 
 
 def _handler(cls: type, name: str, root: type) -> bool:
@@ -145,17 +100,25 @@ def _values(cls: type, root: type) -> tuple[dict[str, object], list[str]]:
         found = find(cls, name, root)
         if found is None or (name == "name" and found.owner is not cls):
             continue
-        if is_method(found.value) or isinstance(found.value, property):
-            if name in METHOD_OPTIONS and not isinstance(found.value, property):
-                values[name] = found.value
-            else:
-                problems.append(f"{name} must be a value, not a method")
+        if is_method(found.value) and name in METHOD_OPTIONS:
+            values[name] = found.value
             continue
         try:
-            values[name] = parsed(name, found.value)
+            values[name] = parsed(name, _not_computed(name, found.value))
         except Refused as refused:
             problems.append(str(refused))
     return values, problems
+
+
+def _not_computed(name: str, value: object) -> object:
+    if is_method(value):
+        msg = f"{name} must be a value, not a method"
+        raise Refused(msg)
+    if isinstance(value, property | cached_property):
+        allowed = "a value or a method" if name in METHOD_OPTIONS else "a value"
+        msg = f"{name} must be {allowed}, not a property"
+        raise Refused(msg)
+    return value
 
 
 def _handlers_problems(cls: type, root: type, handlers: list[str]) -> Iterator[str]:
@@ -177,12 +140,21 @@ def _hooks_problems(cls: type, root: type, kind: str | None) -> Iterator[str]:
             yield from hook_problems(name, found.value, kind, in_class=True)
 
 
-def _name_problems(cls: type) -> Iterator[str]:
+def _reserved_problems(cls: type, root: type) -> Iterator[str]:
+    parameters = set(annotated(cls, root))
+    for name in _RESERVED:
+        if name in parameters or find(cls, name, root) is not None:
+            yield f"{name} is the library's own; call yours something else"
+    for name, call in _ARGUMENTS.items():
+        value = vars(cls).get(name)
+        if name in parameters or not (value is None or callable(value)):
+            yield f"{name} is for one call, not for a class: {call}"
+
+
+def _misspelt_problems(cls: type) -> Iterator[str]:
     for name, value in vars(cls).items():
         function = callable(value) or isinstance(value, staticmethod | classmethod)
-        if name in _RESERVED:
-            yield f"{name} is the library's own; call yours something else"
-        elif name in HOOKS or name in HANDLERS or not function:
+        if name in HOOKS or name in HANDLERS or not function:
             continue
         elif name.startswith("on_"):
             meant = near(name, HOOKS)
@@ -198,7 +170,8 @@ def _warn_of_near_options(cls: type) -> None:
     # `model` and `modes` are near to `mode`, and everyday words.
     long_names = [name for name in OPTIONS if len(name) > 4]
     for name, value in vars(cls).items():
-        if name.startswith("_") or callable(value) or name in OPTIONS:
+        function = callable(value) or isinstance(value, classmethod)
+        if name.startswith("_") or function or name in OPTIONS:
             continue
         meant = near(name, long_names, cutoff=_NEAR)
         if meant is not None:
@@ -208,14 +181,19 @@ def _warn_of_near_options(cls: type) -> None:
             )
 
 
-def _dotted(cls: type) -> str:
-    return f"{_module_of(cls)}.{cls.__qualname__}"
+def _real_name(cls: type, given: object) -> str:
+    """Return the name *given*, or the class's own, with its module's real name.
+
+    So that a script and the command line mean the same.
+    """
+    name = given if isinstance(given, str) else f"{cls.__module__}.{cls.__qualname__}"
+    if cls.__module__ == "__main__" and name.startswith("__main__."):
+        return _main_module() + name.removeprefix("__main__")
+    package = cls.__module__.removesuffix(".__main__")
+    return name.replace(f"{package}.__main__.", f"{package}.", 1)
 
 
-def _module_of(cls: type) -> str:
-    """Return the module's real name, so that a script and the CLI mean the same."""
-    if cls.__module__ != "__main__":
-        return cls.__module__
+def _main_module() -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:

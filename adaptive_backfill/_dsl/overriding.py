@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from adaptive_backfill._core.options import OPTIONS, Refused, near, parsed
-from adaptive_backfill._dsl.definition import (
+from adaptive_backfill._dsl.definition import Definition
+from adaptive_backfill._dsl.functions import (
     HANDLERS,
     HOOKS,
-    Definition,
+    function_problems,
     handler_problems,
     hook_problems,
 )
-from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Overrides", "read_overrides"]
 
@@ -25,14 +24,15 @@ class Overrides(NamedTuple):
     """What one call sets.
 
     Attributes:
-        kind: `"batch"` or `"single"`, by the class or by a handler given here.
+        kind: `"batch"` or `"single"`, by the class or by a handler given here;
+            `None` where that is a problem.
         values: Options, parsed.
         functions: Handlers and hooks, to be called without `self`.
         parameters: Values for the class's parameters.
         restart: Whether to throw the checkpoint away first.
     """
 
-    kind: str
+    kind: str | None
     values: Mapping[str, object]
     functions: Mapping[str, object]
     parameters: Mapping[str, object]
@@ -41,16 +41,17 @@ class Overrides(NamedTuple):
 
 def read_overrides(
     cls: type, definition: Definition, given: Mapping[str, object]
-) -> Overrides:
+) -> tuple[Overrides, list[str]]:
     """Sort and check *given*, the keyword arguments of one call.
 
-    Raises:
-        ConfigurationError: With a sentence for each problem, and for what is missing.
+    Returns:
+        What could be read; and a sentence for each problem, and for what is missing.
     """
     kind, problems = _kind(cls, definition, given)
     values: dict[str, object] = {}
     for name in [name for name in given if name in OPTIONS]:
         problems += _read_option(name, given[name], kind, values)
+    problems += function_problems(cls, values)
     functions = {name: given[name] for name in (*HANDLERS, *HOOKS) if name in given}
     problems += _function_problems(functions, kind)
     parameters = {name: given[name] for name in definition.parameters & given.keys()}
@@ -64,9 +65,7 @@ def read_overrides(
         for name in definition.required
         if name not in parameters
     ]
-    if problems or kind is None:
-        raise ConfigurationError(problems, subject=cls.__qualname__)
-    return Overrides(kind, values, functions, parameters, bool(restart))
+    return Overrides(kind, values, functions, parameters, bool(restart)), problems
 
 
 def _kind(
@@ -75,17 +74,21 @@ def _kind(
     kinds = {kind for name, kind in HANDLERS.items() if name in given}
     if definition.kind is not None:
         kinds.add(definition.kind)
+    problems = []
     if len(kinds) > 1:
-        return None, ["it has both handle_batch and handle; keep one"]
+        problems.append("it has both handle_batch and handle; keep one")
     if not kinds:
-        return None, [
+        problems.append(
             "it has no handler: define `async def handle_batch(self, state)` for "
             "batches, or `async def handle(self, health_check)` for a single operation"
-        ]
-    missing = sorted(getattr(cls, "__abstractmethods__", ()) - given.keys())
-    if inspect.isabstract(cls) and missing:
-        return None, [f"{', '.join(missing)} is abstract; define it in a subclass"]
-    return kinds.pop(), []
+        )
+    # Also where one is given for this run: Python makes no instance of such a class.
+    problems += [
+        f"{name} is abstract; define it in a subclass"
+        for name in sorted(getattr(cls, "__abstractmethods__", ()))
+        if kinds or name not in HANDLERS
+    ]
+    return (kinds.pop() if len(kinds) == 1 else None), problems
 
 
 def _read_option(

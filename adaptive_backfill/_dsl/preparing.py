@@ -6,22 +6,25 @@ Nothing here has a side effect: what is wrong is found before the lease is taken
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from types import FunctionType
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from adaptive_backfill._core.health import HealthCheck
 from adaptive_backfill._core.options import OPTIONS, RunOptions, made
-from adaptive_backfill._core.snapshot import by_value
-from adaptive_backfill._dsl.definition import HOOKS, METHOD_OPTIONS, Definition
+from adaptive_backfill._core.snapshot import Checkpoint, by_value
+from adaptive_backfill._dsl.definition import Definition
+from adaptive_backfill._dsl.functions import HOOKS
 from adaptive_backfill._dsl.overriding import Overrides, read_overrides
-from adaptive_backfill._dsl.reading import find, is_method, takes
+from adaptive_backfill._dsl.reading import belongs, find, is_method
 from adaptive_backfill._dsl.state_type import state_type_of
 from adaptive_backfill._ports import LeaseStore, Work
 from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Prepared", "prepare"]
+
+_Any = TypeVar("_Any")
 
 
 class Prepared(NamedTuple):
@@ -40,20 +43,19 @@ def prepare(
     Raises:
         ConfigurationError: With a sentence for each problem.
     """
-    overrides = read_overrides(cls, definition, given)
-    instance = _instance(cls)
+    overrides, problems = read_overrides(cls, definition, given)
     values = {name: option.default for name, option in OPTIONS.items()}
     values |= definition.values
     values |= overrides.values
     _withdraw_what_needs_a_store(values, overrides)
-    bound = _Bound(cls, root, instance, overrides)
+    problems += [*_init_problems(cls), *_store_problems(values)]
+    if problems:
+        raise ConfigurationError(problems, subject=cls.__qualname__)
+    bound = _Bound(cls, root, cls(), overrides)
     checks = cast("tuple[HealthCheck, ...]", values["health_checks"])
     values["health_checks"] = tuple(map(bound.check, checks))
     values["evaluate"] = bound.method("evaluate", values["evaluate"])
     options = made(values)
-    problems = [*_check_problems(options), *_store_problems(options)]
-    if problems:
-        raise ConfigurationError(problems, subject=cls.__qualname__)
     bound.put(options, overrides)
     work = _work(cls, root, bound, options)
     return Prepared(work, options, overrides.restart)
@@ -74,9 +76,9 @@ class _Bound:
 
     def method(self, name: str, value: object) -> object:
         """Return option *name*'s *value*, bound where it is a method of the class."""
-        if name in self.given or not is_method(value):
-            return value
-        return getattr(self.instance, name)
+        if name not in self.given and is_method(value):
+            return getattr(self.instance, name)
+        return self._bound(value)
 
     def function(self, name: str) -> Callable[..., object] | None:
         """Return the handler or hook *name*, where there is one."""
@@ -88,21 +90,23 @@ class _Bound:
 
     def check(self, check: HealthCheck) -> HealthCheck:
         """Return *check*, bound where its function is a method of the class."""
-        fn = check.fn
-        if not isinstance(fn, FunctionType) or not is_method(fn):
-            return check
-        bodies = (vars(klass).values() for klass in self._cls.__mro__)
-        if not any(fn is value for body in bodies for value in body):
-            return check
-        return check.bound(fn.__get__(self.instance))
+        fn = self._bound(check.fn)
+        return check if fn is check.fn else check.bound(fn)
 
     def put(self, options: RunOptions, overrides: Overrides) -> None:
         """Put what is in force on the instance, never on the class."""
         for name in OPTIONS:
-            if name not in METHOD_OPTIONS:
+            found = find(self._cls, name, self._root)
+            own = found is not None and is_method(found.value)
+            if name in self.given or not own:
                 setattr(self.instance, name, getattr(options, name))
         for name, value in overrides.parameters.items():
             setattr(self.instance, name, value)
+
+    def _bound(self, fn: _Any) -> _Any:
+        if isinstance(fn, FunctionType) and belongs(fn, self._cls):
+            return cast("_Any", fn.__get__(self.instance))
+        return fn
 
     def retune(self, values: Mapping[str, object]) -> None:
         """Put changed options on the instance."""
@@ -110,16 +114,14 @@ class _Bound:
             setattr(self.instance, name, value)
 
 
-def _instance(cls: type) -> object:
+def _init_problems(cls: type) -> Iterator[str]:
     try:
         inspect.signature(cls).bind()
     except TypeError as error:
-        msg = (
+        yield (
             f"its __init__ needs arguments ({error}); annotate them as attributes "
             "instead (`client: Client`) and pass them to run(client=...)"
         )
-        raise ConfigurationError([msg], subject=cls.__qualname__) from error
-    return cls()
 
 
 def _withdraw_what_needs_a_store(
@@ -131,29 +133,20 @@ def _withdraw_what_needs_a_store(
         values["if_running"] = "raise"
 
 
-def _store_problems(options: RunOptions) -> list[str]:
+def _store_problems(values: Mapping[str, object]) -> Iterator[str]:
     wanted = []
-    if options.once:
+    if values["once"]:
         wanted.append("once=True")
-    if options.if_running != "raise":
-        wanted.append(f"if_running={options.if_running!r}")
-    checkpoint = options.checkpoint
+    if values["if_running"] != "raise":
+        wanted.append(f"if_running={values['if_running']!r}")
+    checkpoint = cast("Checkpoint | None", values["checkpoint"])
     if not wanted or (checkpoint and isinstance(checkpoint.store, LeaseStore)):
-        return []
+        return
     store = "no checkpoint" if checkpoint is None else type(checkpoint.store).__name__
-    return [
+    yield (
         f"{' and '.join(wanted)} needs a store that holds leases and remembers "
         f"endings, such as SqliteStore or MemoryStore; here is {store}"
-    ]
-
-
-def _check_problems(options: RunOptions) -> list[str]:
-    return [
-        f"health check {check.name!r} must take no argument, or one (a HealthContext)"
-        for check in options.health_checks
-        if not takes(check.fn, 0, in_class=False)
-        and not takes(check.fn, 1, in_class=False)
-    ]
+    )
 
 
 def _work(cls: type, root: type, bound: _Bound, options: RunOptions) -> Work:

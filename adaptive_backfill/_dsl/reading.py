@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import NamedTuple
+
+if sys.version_info >= (3, 14):
+    from annotationlib import Format, get_annotations
 
 __all__ = [
     "Found",
     "annotated",
+    "belongs",
     "find",
     "is_method",
     "takes",
@@ -18,7 +23,7 @@ __all__ = [
     "yields_values",
 ]
 
-_NO_PARAMETER = re.compile(r"^\s*(\w+\.)*(ClassVar|Final)\b")
+_NO_PARAMETER = re.compile(r"^\W*(\w+\.)*(ClassVar|Final)\b")
 
 
 class Found(NamedTuple):
@@ -50,15 +55,26 @@ def is_method(value: object) -> bool:
     return isinstance(value, FunctionType) and _first_parameter(value) == "self"
 
 
+def belongs(fn: object, cls: type) -> bool:
+    """Whether *fn* is a method in the body of *cls* or a base, and wants its `self`."""
+    return (
+        isinstance(fn, FunctionType)
+        and is_method(fn)
+        and any(fn is raw for klass in cls.__mro__ for raw in vars(klass).values())
+    )
+
+
 def takes(value: object, count: int, *, in_class: bool) -> bool:
     """Whether *value* can be called with *count* arguments.
 
     Args:
-        value: A callable; raw, where it is *in_class*: its `self` does not count.
+        value: A callable; raw, where it is *in_class*: the argument that it is bound
+            to does not count.
         count: Positional arguments.
         in_class: Whether it stands in a class body.
     """
-    bound = int(in_class and not isinstance(value, staticmethod))
+    is_bound = hasattr(type(value), "__get__") and not isinstance(value, staticmethod)
+    bound = int(in_class and is_bound)
     inner = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if not callable(inner):
         return False
@@ -89,10 +105,23 @@ def annotated(cls: type, root: type) -> Iterator[str]:
     for klass in reversed(cls.__mro__):
         if klass in (root, object):
             continue
-        for name, kind in vars(klass).get("__annotations__", {}).items():
+        for name, kind in _annotations(klass).items():
             text = kind if isinstance(kind, str) else str(kind)
             if not name.startswith("_") and not _NO_PARAMETER.match(text):
                 yield name
+
+
+if sys.version_info >= (3, 14):
+
+    def _annotations(cls: type) -> Mapping[str, object]:
+        # Evaluated only when asked for, where a name may be missing still.
+        return get_annotations(cls, format=Format.STRING)
+
+else:
+
+    def _annotations(cls: type) -> Mapping[str, object]:
+        found: Mapping[str, object] = vars(cls).get("__annotations__", {})
+        return found
 
 
 def _says(test: Callable[[object], bool], value: object) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ForwardRef, TypeVar, get_args, get_origin, get_type_hints
 
 from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["state_type_of"]
+
+_SAYS_NOTHING: tuple[object, ...] = (None, Any, object)
 
 
 def state_type_of(cls: type, root: type) -> object:
@@ -21,10 +23,8 @@ def state_type_of(cls: type, root: type) -> object:
     Raises:
         ConfigurationError: It is a forward reference to a name that is not there.
     """
-    found = _resolved(_argument(cls, root), cls)
-    if found in (None, Any, object) or isinstance(found, TypeVar):
-        return None
-    return found
+    found = _argument(cls, root)
+    return None if found in _SAYS_NOTHING or isinstance(found, TypeVar) else found
 
 
 def _argument(cls: type, root: type) -> object:
@@ -32,10 +32,15 @@ def _argument(cls: type, root: type) -> object:
         origin = get_origin(base) or base
         if not isinstance(origin, type) or not issubclass(origin, root):
             continue
-        given = get_args(base)
-        if origin is root:
-            return given[0] if given else None
-        return _substituted(_argument(origin, root), origin, given)
+        # A name is looked up where it is written, which may be a base's module.
+        given = tuple(_resolved(each, cls) for each in get_args(base))
+        found = (
+            next(iter(given), None)
+            if origin is root
+            else _substituted(_argument(origin, root), origin, given)
+        )
+        if found not in _SAYS_NOTHING:
+            return found
     return None
 
 
@@ -64,9 +69,10 @@ def _resolved(found: object, cls: type) -> object:
     hints: Callable[..., dict[str, object]] = get_type_hints
     try:
         resolved = hints(probe, globalns=dict(module), localns=names)["state"]
-    except NameError as error:
+    except (NameError, AttributeError) as error:
+        name = found.__forward_arg__ if isinstance(found, ForwardRef) else found
         msg = (
-            f"the state type {found!r} cannot be resolved ({error}); define it in "
+            f"the state type {name!r} cannot be resolved ({error}); define it in "
             f"module {cls.__module__}, or give the class itself instead of its name"
         )
         raise ConfigurationError([msg], subject=cls.__qualname__) from error
