@@ -54,7 +54,7 @@ class Tally:
 class UsersToV2(Backfill[Tally]):
     """Bring every user to version 2; count those that cannot be, and go on."""
 
-    pool: asyncpg.Pool[asyncpg.Record]
+    pool: asyncpg.Pool
 
     name = "users_v2"
     initial_state = Tally()
@@ -135,7 +135,7 @@ FROM generate_series(1, 1000) AS n;
 """
 
 
-async def main(pool: asyncpg.Pool[asyncpg.Record]) -> str:
+async def main(pool: asyncpg.Pool) -> str:
     await pool.execute(USERS)
     counter = BatchCounter()
     telemetry.attach("counter", "my_app.backfill.users_v2.batch.**", counter)

@@ -18,7 +18,7 @@ import asyncpg
 
 from adaptive_backfill.testing.postgres import temporary_server
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Pool: TypeAlias = asyncpg.Pool
 Row: TypeAlias = asyncpg.Record
 
 SCHEMA = "adaptive_backfill_example"

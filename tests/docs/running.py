@@ -10,13 +10,15 @@ import io
 import re
 import sys
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import asyncpg
+from fastapi import FastAPI
 
 from adaptive_backfill import Backfill, telemetry
 from adaptive_backfill.testing import capture
 from tests.docs.pages import ROOT, Block
+from tests.docs.serving import serve
 from tests.docs.world import World
 
 _SECONDS_A_RUN = 20.0
@@ -69,18 +71,24 @@ class RunningPage:
             self._broken = block
             raised = self._execute(block)
             self._broken = None
-            begun = {event.metadata["backfill"] for event in events}
-            for backfill in self._defined(known):
-                if backfill._definition.values["name"] not in begun:
-                    self._runner.run(self._run_quickly(backfill))
-        assert raised == block.raises
-        stops = [event for event in events if event.name.endswith(".stop")]
-        outcomes = {str(event.metadata["outcome"]) for event in stops}
-        assert outcomes <= set(block.ends), [event.metadata for event in stops]
-        if block.ends != ("done",):
-            assert outcomes == set(block.ends)
-        if block.prints is not None:
-            assert _matches(printed.getvalue(), block.prints), printed.getvalue()
+            self._use(self._defined(known), events)
+        if raised != block.raises:
+            msg = f"{block} raised {raised}, not {block.raises}"
+            raise AssertionError(msg)
+        _check_endings(block, _stops(events))
+        said = printed.getvalue()
+        if block.prints is not None and not _matches(said, block.prints):
+            msg = f"{block} prints\n{said}\nand not\n{block.prints}"
+            raise AssertionError(msg)
+
+    def _use(self, defined: list[object], events: list[telemetry.Event]) -> None:
+        """Run what a block defines, and does not run itself."""
+        begun = {event.metadata["backfill"] for event in events}
+        for value in defined:
+            if isinstance(value, FastAPI):
+                self._runner.run(serve(value, lambda: bool(_stops(events))))
+            elif _is_backfill(value) and value._definition.values["name"] not in begun:
+                self._runner.run(self._run_quickly(value))
 
     def _execute(self, block: Block) -> str | None:
         code = _compiled(block)
@@ -94,14 +102,9 @@ class RunningPage:
             return type(error).__name__
         return None
 
-    def _defined(self, known: set[int]) -> list[type[Backfill[Any]]]:
+    def _defined(self, known: set[int]) -> list[object]:
         return [
-            value
-            for value in vars(self._module).values()
-            if id(value) not in known
-            and isinstance(value, type)
-            and issubclass(value, Backfill)
-            and value._definition.kind is not None
+            value for value in vars(self._module).values() if id(value) not in known
         ]
 
     async def _run_quickly(self, backfill: type[Backfill[Any]]) -> None:
@@ -126,12 +129,42 @@ async def _open(dsn: str) -> World:
     return world
 
 
+def _is_backfill(value: object) -> TypeGuard[type[Backfill[Any]]]:
+    return (
+        isinstance(value, type)
+        and issubclass(value, Backfill)
+        and value._definition.kind is not None
+    )
+
+
+def _check_endings(block: Block, stops: list[telemetry.Event]) -> None:
+    outcomes = {str(event.metadata["outcome"]) for event in stops}
+    wanted = set(block.ends)
+    if outcomes <= wanted and (outcomes == wanted or wanted == {"done"}):
+        return
+    # An error's traceback leads to the line of the page.
+    errors = [event.metadata.get("error") for event in stops]
+    cause = next((each for each in errors if isinstance(each, BaseException)), None)
+    msg = f"{block}: runs ended {sorted(outcomes)}, not {sorted(wanted)}"
+    raise AssertionError(msg) from cause
+
+
+def _stops(events: list[telemetry.Event]) -> list[telemetry.Event]:
+    return [event for event in events if event.name.endswith(".stop")]
+
+
 def _compiled(block: Block) -> CodeType:
     """Return code whose tracebacks point into the page."""
     file = str(ROOT / block.page)
     tree = ast.parse(block.text, file)
     ast.increment_lineno(tree, block.line - 1)
-    code: CodeType = compile(tree, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code: CodeType = compile(
+        tree,
+        file,
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,  # this file's `from __future__` is not the reader's
+    )
     return code
 
 

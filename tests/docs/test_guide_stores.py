@@ -27,7 +27,7 @@ class TestFileStore(CheckpointStoreContract):
 @pytest.mark.asyncio
 class TestTableStore(CheckpointStoreContract):
     @pytest_asyncio.fixture
-    async def store(self, pool: asyncpg.Pool[asyncpg.Record]) -> Any:
+    async def store(self, pool: asyncpg.Pool) -> Any:
         await World(pool).create()
         return _class("TableStore")(pool)
 

@@ -44,7 +44,7 @@ CREATE TABLE backfill_positions (
 );
 """
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Pool: TypeAlias = asyncpg.Pool
 Row: TypeAlias = asyncpg.Record
 
 
