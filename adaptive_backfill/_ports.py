@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from adaptive_backfill._core.answers import Done
 from adaptive_backfill._core.evaluation import HealthReport
 from adaptive_backfill._core.result import Progress, RunResult
 from adaptive_backfill._core.snapshot import Snapshot, Wishes
@@ -220,12 +222,27 @@ class Control(Protocol):
 class UnitOfWork(Protocol):
     """What holds one attempt at a batch together with what is saved of it."""
 
+    @property
+    def atomic(self) -> bool:
+        """Whether work and checkpoint are kept together.
+
+        If so, a commit that failed left nothing behind, and the batch may be tried
+        again; and an answer of `Done` is committed, too, with or without rows.
+        """
+        ...
+
     def within(self, handle: Handle) -> Handle:
         """Return *handle* so that each call of it is one attempt in here."""
         ...
 
-    def commit(self, snapshot: Snapshot) -> Awaitable[CancelledError | None] | None:
+    def commit(
+        self, snapshot: Snapshot, done: Done | None
+    ) -> Awaitable[CancelledError | None] | None:
         """Keep the attempt's work and *snapshot*, both or neither.
+
+        Args:
+            snapshot: Where the run stands with this batch.
+            done: The answer that finished it, where it did.
 
         Returns:
             An awaitable of the cancellation that arrived meanwhile, and was held back
@@ -235,6 +252,10 @@ class UnitOfWork(Protocol):
 
     async def rollback(self) -> None:
         """Drop the work of an attempt that is not to be kept."""
+        ...
+
+    async def rest(self) -> None:
+        """Hold nothing that others might need: the run is about to wait."""
         ...
 
 
@@ -254,6 +275,7 @@ class Work:
         total: Counts the rows there are, once.
         retuned: Puts changed options where the handler looks for them.
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
+        resources: What is open from before the lease is taken until it is released.
         state_type: The declared type of the state.
         pool: The database pool that health checks may use.
     """
@@ -269,5 +291,6 @@ class Work:
     total: Callable[[], MaybeAwaitable] | None = None
     retuned: Callable[[Mapping[str, object]], None] | None = None
     unit: Callable[[Lease], UnitOfWork] | None = None
+    resources: Callable[[], AbstractAsyncContextManager[object]] | None = None
     state_type: object = None
     pool: object = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from adaptive_backfill._core.answers import OK, Halt, Next, Pause, Slow, Verdict
+from adaptive_backfill._core.answers import OK, Done, Halt, Next, Pause, Slow, Verdict
 from adaptive_backfill._core.evaluation import HEALTHY, HealthReport
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions, changed
@@ -40,6 +40,7 @@ from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Clock, Handle, Monitor, UnitOfWork, Work
+from adaptive_backfill.errors import CheckpointError, LeaseLost
 
 __all__ = ["Loop"]
 
@@ -202,6 +203,8 @@ class Loop:
         if self._control.wishes is not self._wishes:
             # A telemetry handler may have wished something just now.
             return
+        if self._unit is not None:
+            await self._unit.rest()
         waits = [rest.seconds]
         if self._bad_since is not None:
             waits.append(self._monitor.recheck_after)
@@ -222,16 +225,15 @@ class Loop:
             self._handle, run.state, self.options.timeout, self._answers, self._title
         )
         duration = now() - began
-        settled = self._settled(run, outcome)
-        held = await self._keep(settled, run, duration)
+        kept, held = await self._keep(run, outcome, duration)
         self._under_way = None
-        if self.run is not settled:
+        if kept is None:
             return
         if told:
-            reporter.attempted(run, outcome, duration)
+            reporter.attempted(run, kept, duration)
         if held is not None:
             raise held
-        await self._follow(run, settled, outcome, duration)
+        await self._follow(run, self.run, kept, duration)
 
     async def _follow(
         self, run: RunState, settled: RunState, outcome: Outcome, duration: float
@@ -298,29 +300,46 @@ class Loop:
         return settle(run, outcome, self.options)
 
     async def _keep(
-        self, settled: RunState, run: RunState, duration: float
-    ) -> asyncio.CancelledError | None:
-        """Save *settled* where it moved, and make it the run; or end the run."""
-        unit = self._unit
+        self, run: RunState, outcome: Outcome, duration: float
+    ) -> tuple[Outcome | None, asyncio.CancelledError | None]:
+        """Settle *outcome*, save where it moved the run, and move the run.
+
+        Returns:
+            What came of the attempt in the end, `None` where that is told already;
+            and a cancellation that was held back until all was safe.
+        """
+        unit, settled = self._unit, self._settled(run, outcome)
         if unit is None or self._work.single:
             self.run = settled
-            return None
-        if settled.batches == run.batches:
+            return outcome, None
+        moved = settled.batches != run.batches
+        done = outcome if isinstance(outcome, Done) else None
+        if not moved and (done is None or not unit.atomic):
             await unit.rollback()
             self.run = settled
-            return None
+            return outcome, None
         began = self._clock.monotonic()
-        given = await ask(unit.commit, self.snapshot(settled))
+        given = await ask(unit.commit, self.snapshot(settled), done)
         if given.error is not None:
-            self.kept = False
-            error = as_checkpoint_error(given.error, self.options.key, "saved")
-            self.run = ended(run, Ending(RunStatus.FAILED, error=error))
-            self._reporter.broken_off(run, duration, outcome="checkpoint", error=error)
-            return None
+            return self._not_kept(run, given.error, duration, unit), None
         self.run = settled
-        self._reporter.saved(settled.state, began, self._clock)
+        if moved:
+            self._reporter.saved(settled.state, began, self._clock)
         held = given.value
-        return held if isinstance(held, asyncio.CancelledError) else None
+        return outcome, held if isinstance(held, asyncio.CancelledError) else None
+
+    def _not_kept(
+        self, run: RunState, error: BaseException, duration: float, unit: UnitOfWork
+    ) -> Outcome | None:
+        """Return what a failed save makes of the attempt: try again, or the end."""
+        if unit.atomic and not isinstance(error, CheckpointError | LeaseLost):
+            self.run = settle(run, Raised(error), self.options)
+            return Raised(error)
+        self.kept = False
+        wrapped = as_checkpoint_error(error, self.options.key, "saved")
+        self.run = ended(run, Ending(RunStatus.FAILED, error=wrapped))
+        self._reporter.broken_off(run, duration, outcome="checkpoint", error=wrapped)
+        return None
 
     def _rest_after(
         self, run: RunState, outcome: Outcome, duration: float
@@ -339,6 +358,8 @@ class Loop:
 
     async def _delay(self, seconds: float) -> None:
         until = self._clock.monotonic() + seconds
+        if self._unit is not None:
+            await self._unit.rest()
         while not self._control.wishes.stop:
             left = until - self._clock.monotonic()
             if left <= 0:

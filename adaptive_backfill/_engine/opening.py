@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from structlog.typing import FilteringBoundLogger
 
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
-from adaptive_backfill._core.run import Ending, RunState, resumed_from
+from adaptive_backfill._core.run import Ending, RunState, ended, resumed_from
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.leasing import Skipped, skipped
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Lease, Work
+from adaptive_backfill.errors import CheckpointError, LeaseLost
 
 __all__ = ["Opened", "failed_at_start", "open_run"]
 
@@ -46,12 +48,13 @@ async def open_run(
     log: FilteringBoundLogger,
 ) -> Opened | Skipped:
     """Return what the run starts from, or why there is nothing to run."""
-    snapshot: Snapshot | None = None
-    if lease is not None:
-        kept = await _kept(options, lease, restart=restart)
-        if not isinstance(kept, Snapshot | None):
-            return kept
-        snapshot = kept
+    try:
+        kept = None if lease is None else await _kept(options, lease, restart=restart)
+    except (CheckpointError, LeaseLost) as error:
+        return failed_at_start(error)
+    if isinstance(kept, Opened | Skipped):
+        return kept
+    snapshot = kept
     if work.single:
         return Opened(RunState(None))
     if snapshot is not None and snapshot.batches > 0:
@@ -73,23 +76,37 @@ async def open_run(
 async def _kept(
     options: RunOptions, lease: Lease, *, restart: bool
 ) -> Snapshot | Opened | Skipped | None:
-    """Return the snapshot; or the failure to read it; or that all is done."""
-    finished = await ask(lease.finished)
-    if finished.error is not None:
-        return _unreadable(finished.error, options, "read")
-    past = cast("RunResult | None", finished.value)
-    if past is not None and options.once and not restart:
+    """Return the snapshot; or that all is done, or all but closed."""
+    store = _Reading(options.key)
+    if restart:
+        await store.ask(lease.discard, "deleted")
+    past = cast("RunResult | None", await store.ask(lease.finished, "read"))
+    if past is not None and options.once:
         return skipped(past)
-    if restart or past is not None:
-        # A finished mark of an earlier run says nothing of the one that begins.
-        discarded = await ask(lease.discard)
-        if discarded.error is not None:
-            return _unreadable(discarded.error, options, "deleted")
-    loaded = await ask(lease.load)
-    if loaded.error is not None:
-        return _unreadable(loaded.error, options, "read")
-    return cast("Snapshot | None", loaded.value)
+    snapshot = cast("Snapshot | None", await store.ask(lease.load, "read"))
+    if past is None:
+        return snapshot
+    if snapshot is not None:
+        return _all_but_closed(past, snapshot)
+    # That an earlier run finished says nothing of the one that begins.
+    await store.ask(lease.discard, "deleted")
+    return None
 
 
-def _unreadable(error: BaseException, options: RunOptions, doing: str) -> Opened:
-    return failed_at_start(as_checkpoint_error(error, options.key, doing))
+class _Reading:
+    """Asks a store, whose errors are `CheckpointError`s here."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def ask(self, call: Callable[[], object], doing: str) -> object:
+        given = await ask(call)
+        if given.error is not None:
+            raise as_checkpoint_error(given.error, self._key, doing)
+        return given.value
+
+
+def _all_but_closed(past: RunResult, snapshot: Snapshot) -> Opened:
+    """Return a run whose last batch is committed, and which fell before its end."""
+    ending = Ending(RunStatus.DONE, result=past.result)
+    return Opened(ended(resumed_from(snapshot), ending), has_state=True, resumed=True)

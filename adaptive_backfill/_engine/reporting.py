@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from adaptive_backfill._core.answers import Done, Fail, Halt, Next
+from adaptive_backfill._core.answers import Done, Halt, Next
 from adaptive_backfill._core.evaluation import HealthReport
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+from adaptive_backfill._core.answers import Done
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.outlast import outlast
 from adaptive_backfill._ports import Handle, Lease
@@ -20,6 +21,8 @@ class PlainUnit:
     and the save follows. A crash in between repeats that batch.
     """
 
+    atomic = False
+
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
 
@@ -28,7 +31,7 @@ class PlainUnit:
         return handle
 
     def commit(
-        self, snapshot: Snapshot
+        self, snapshot: Snapshot, done: Done | None = None
     ) -> Awaitable[asyncio.CancelledError | None] | None:
         """Save *snapshot* to its end; give the cancellation held back."""
         pending = self._lease.save(snapshot)
@@ -45,6 +48,9 @@ class PlainUnit:
 
     async def rollback(self) -> None:
         """Drop nothing."""
+
+    async def rest(self) -> None:
+        """Hold nothing, as ever."""
 
 
 def as_checkpoint_error(error: BaseException, name: str, doing: str) -> Exception:

@@ -86,16 +86,28 @@ class Session:
         with structlog.contextvars.bound_contextvars(
             backfill=self._options.name, run_id=self.run_id
         ):
-            taken = await self._take()
-            self.taken.set()
-            if isinstance(taken, Skipped):
-                return self._skip(taken)
+            if self._work.resources is None:
+                return await self._run(None)
+            resources = self._work.resources()
+            given = await ask(resources.__aenter__)
             try:
-                result = await self._hold(taken)
+                return await self._run(given.error)
             finally:
-                if self._result is None:
-                    await self._abandon()
-            return result
+                if given.error is None:
+                    await finish(resources.__aexit__(None, None, None))
+
+    async def _run(self, closed: BaseException | None) -> RunResult:
+        """Run to the end; *closed* is why the resources could not be opened."""
+        taken = await self._take() if closed is None else failed_at_start(closed)
+        self.taken.set()
+        if isinstance(taken, Skipped):
+            return self._skip(taken)
+        try:
+            result = await self._hold(taken)
+        finally:
+            if self._result is None:
+                await self._abandon()
+        return result
 
     def progress(self) -> Progress:
         """Return a frozen look at the run."""
@@ -167,7 +179,7 @@ class Session:
             await self._watch()
         await loop.drive()
         if opened.has_state:
-            await self._save_last(loop, unit)
+            await self._save_last(loop)
         return await self._close(loop, opened)
 
     async def _open(self) -> Opened | Skipped:
@@ -242,14 +254,14 @@ class Session:
         )
         await self._keeper.start()
 
-    async def _save_last(self, loop: Loop, unit: UnitOfWork | None) -> None:
+    async def _save_last(self, loop: Loop) -> None:
         """Save where a run that is not done stands. Never changes how it ended."""
         ending = loop.run.ending
-        if unit is None or not loop.kept or ending is None:
+        if self._lease is None or not loop.kept or ending is None:
             return
         if ending.status is RunStatus.DONE:
             return
-        given = await ask(unit.commit, loop.snapshot(loop.run))
+        given = await ask(PlainUnit(self._lease).commit, loop.snapshot(loop.run))
         if given.error is not None:
             self._reporter.log.warning("last save failed", error=str(given.error))
         elif isinstance(given.value, asyncio.CancelledError):
