@@ -10,9 +10,9 @@ told to retire, when nobody has called for a while, or with the process.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -103,6 +103,7 @@ class SqliteThread:
         self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._at_exit: weakref.finalize[[], threading.Thread] | None = None
 
     def submit(self, do: Do[_T]) -> asyncio.Future[_T]:
         """Queue *do*, and return what it will return or raise.
@@ -152,7 +153,8 @@ class SqliteThread:
             target=self._serve, name=self._name, daemon=True
         )
         self._thread.start()
-        atexit.register(self.close)
+        # Not of `atexit`, which keeps a place for each that was ever registered.
+        self._at_exit = weakref.finalize(self._thread, self.close)
 
     def _serve(self) -> None:
         connection: sqlite3.Connection | None = None
@@ -185,7 +187,8 @@ class SqliteThread:
             if not self._queue.empty():
                 return False
             self._thread = None
-            atexit.unregister(self.close)
+            if self._at_exit is not None:
+                self._at_exit.detach()
             return True
 
     def _served(
