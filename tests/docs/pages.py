@@ -5,8 +5,8 @@ A comment above a block tells the tests what to expect of it, and no reader sees
 * ``<!-- test: ends halted -->``: its runs end so; every run ends ``done`` otherwise;
 * ``<!-- test: raises ConfigurationError -->``: it raises.
 
-A ``text`` block that follows a ``python`` block is what that one prints; ``...`` in it
-stands for anything.
+A ``text`` block that follows a ``python`` block is what that one prints, or the message
+of what it raises; ``...`` in it stands for anything.
 """
 
 from __future__ import annotations

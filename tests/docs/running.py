@@ -99,6 +99,7 @@ class RunningPage:
         except Exception as error:
             if type(error).__name__ != block.raises:
                 raise
+            print(error)
             return type(error).__name__
         return None
 

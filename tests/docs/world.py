@@ -1,4 +1,4 @@
-"""The application whose backfills the pages write: a database, and some helpers.
+"""The application whose backfills the pages write: a database, and some functions.
 
 Its names are there in every page, as `fetch_users` would be in an application of
 one's own. The database is a real one.
