@@ -239,14 +239,14 @@ TUNABLE = frozenset({"batch_size", "delay_between_batches"})
 """Options that a running run may be told to change."""
 
 
-def parsed(name: str, value: object) -> object:
+def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) -> object:
     """Return the value that *value* means for the option *name*.
 
     Raises:
         Refused: It breaks the option's rule; the message is one whole sentence.
     """
     try:
-        return OPTIONS[name].parse(value)
+        return options[name].parse(value)
     except Refused as rule:
         msg = f"{name} must be {rule}, not {value!r}"
         raise Refused(msg) from None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal
 
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import State
+from adaptive_backfill._core.options import OPTIONS, Option
 from adaptive_backfill._core.result import RunResult
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill._dsl.definition import ABSTRACT, Definition, define
-from adaptive_backfill._dsl.preparing import prepare
+from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock
@@ -88,11 +89,17 @@ class Backfill(Generic[State]):
     """What to do where another run has the name; ``"raise"`` by default."""
 
     _definition: ClassVar[Definition] = ABSTRACT
+    _options: ClassVar[Mapping[str, Option]] = OPTIONS
+
+    @classmethod
+    def _adapted(cls, prepared: Prepared) -> Prepared:
+        """Return the run as a kind of backfill of the library's own has it."""
+        return prepared
 
     @override
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._definition = define(cls, Backfill)
+        cls._definition = define(cls, Backfill, cls._options)
 
     @classmethod
     async def run(cls, /, **overrides: Any) -> RunResult:
@@ -160,6 +167,7 @@ def session_of(
         ConfigurationError: The class, or an override, is not usable.
     """
     prepared = prepare(cls, Backfill, cls._definition, overrides)
+    prepared = cls._adapted(prepared)
     return Session(
         prepared.work, prepared.options, restart=prepared.restart, clock=clock
     )

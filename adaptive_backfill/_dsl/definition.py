@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from adaptive_backfill._core.options import OPTIONS, Refused, near, parsed
+from adaptive_backfill._core.options import OPTIONS, Option, Refused, near, parsed
 from adaptive_backfill._dsl.functions import (
     HANDLERS,
     HOOKS,
@@ -38,29 +38,31 @@ class Definition:
     Attributes:
         kind: `"batch"`, `"single"`, or `None` for an abstract base.
         values: The options that it sets, parsed; those that are methods as they are.
+        options: The options that there are for such a class.
         parameters: Names that `run()` may be given beside the options.
         required: Those of them that have no default.
     """
 
     kind: Literal["batch", "single"] | None
     values: Mapping[str, object]
+    options: Mapping[str, Option]
     parameters: frozenset[str]
     required: tuple[str, ...]
 
 
-ABSTRACT = Definition(None, {"name": "Backfill"}, frozenset(), ())
+ABSTRACT = Definition(None, {"name": "Backfill"}, OPTIONS, frozenset(), ())
 """What `Backfill` itself declares: nothing that could run."""
 
 
-def define(cls: type, root: type) -> Definition:
-    """Return what *cls*, a subclass of *root*, declares.
+def define(cls: type, root: type, options: Mapping[str, Option]) -> Definition:
+    """Return what *cls*, a subclass of *root* that has *options*, declares.
 
     Raises:
         ConfigurationError: With a sentence for each problem.
     """
     handlers = [name for name in HANDLERS if _handler(cls, name, root)]
     kind = HANDLERS[handlers[0]] if len(handlers) == 1 else None
-    values, problems = _values(cls, root)
+    values, problems = _values(cls, root, options)
     problems += function_problems(cls, values)
     problems += _handlers_problems(cls, root, handlers)
     problems += _hooks_problems(cls, root, kind)
@@ -70,17 +72,18 @@ def define(cls: type, root: type) -> Definition:
         problems += [
             f"{name} is for batches; a single operation (handle) has no use for it"
             for name in values
-            if OPTIONS[name].batch_only
+            if options[name].batch_only
         ]
     if problems:
         raise ConfigurationError(problems, subject=cls.__qualname__)
-    _warn_of_near_options(cls)
+    _warn_of_near_options(cls, options)
     values["name"] = _real_name(cls, values.get("name"))
-    known = {*OPTIONS, *HANDLERS, *HOOKS}
+    known = {*options, *HANDLERS, *HOOKS}
     parameters = [name for name in annotated(cls, root) if name not in known]
     return Definition(
         kind=kind,
         values=values,
+        options=options,
         parameters=frozenset(parameters),
         required=tuple(
             name for name in dict.fromkeys(parameters) if not hasattr(cls, name)
@@ -93,10 +96,12 @@ def _handler(cls: type, name: str, root: type) -> bool:
     return found is not None and not getattr(found.value, "__isabstractmethod__", False)
 
 
-def _values(cls: type, root: type) -> tuple[dict[str, object], list[str]]:
+def _values(
+    cls: type, root: type, options: Mapping[str, Option]
+) -> tuple[dict[str, object], list[str]]:
     values: dict[str, object] = {}
     problems: list[str] = []
-    for name in OPTIONS:
+    for name in options:
         found = find(cls, name, root)
         if found is None or (name == "name" and found.owner is not cls):
             continue
@@ -104,7 +109,7 @@ def _values(cls: type, root: type) -> tuple[dict[str, object], list[str]]:
             values[name] = found.value
             continue
         try:
-            values[name] = parsed(name, _not_computed(name, found.value))
+            values[name] = parsed(name, _not_computed(name, found.value), options)
         except Refused as refused:
             problems.append(str(refused))
     return values, problems
@@ -166,12 +171,12 @@ def _misspelt_problems(cls: type) -> Iterator[str]:
                 yield f"{name} is not a handler; did you mean {meant}?"
 
 
-def _warn_of_near_options(cls: type) -> None:
+def _warn_of_near_options(cls: type, options: Mapping[str, Option]) -> None:
     # `model` and `modes` are near to `mode`, and everyday words.
-    long_names = [name for name in OPTIONS if len(name) > 4]
+    long_names = [name for name in options if len(name) > 4]
     for name, value in vars(cls).items():
         function = callable(value) or isinstance(value, classmethod)
-        if name.startswith("_") or function or name in OPTIONS:
+        if name.startswith("_") or function or name in options:
             continue
         meant = near(name, long_names, cutoff=_NEAR)
         if meant is not None:

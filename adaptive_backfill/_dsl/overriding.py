@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from adaptive_backfill._core.options import OPTIONS, Refused, near, parsed
+from adaptive_backfill._core.options import Option, Refused, near, parsed
 from adaptive_backfill._dsl.definition import Definition
 from adaptive_backfill._dsl.functions import (
     HANDLERS,
@@ -49,13 +49,15 @@ def read_overrides(
     """
     kind, problems = _kind(cls, definition, given)
     values: dict[str, object] = {}
-    for name in [name for name in given if name in OPTIONS]:
-        problems += _read_option(name, given[name], kind, values)
+    options = definition.options
+    for name in [name for name in given if name in options]:
+        single = kind == "single" and options[name].batch_only
+        problems += _read_option(name, given[name], options, values, single=single)
     problems += function_problems(cls, values)
     functions = {name: given[name] for name in (*HANDLERS, *HOOKS) if name in given}
     problems += _function_problems(functions, kind)
     parameters = {name: given[name] for name in definition.parameters & given.keys()}
-    known = [*OPTIONS, *HANDLERS, *HOOKS, *definition.parameters, RESTART]
+    known = [*options, *HANDLERS, *HOOKS, *definition.parameters, RESTART]
     problems += [_unknown(name, known) for name in given if name not in known]
     restart = given.get(RESTART, False)
     if not isinstance(restart, bool):
@@ -92,13 +94,18 @@ def _kind(
 
 
 def _read_option(
-    name: str, value: object, kind: str | None, values: dict[str, object]
+    name: str,
+    value: object,
+    options: Mapping[str, Option],
+    values: dict[str, object],
+    *,
+    single: bool,
 ) -> Iterator[str]:
-    if kind == "single" and OPTIONS[name].batch_only:
+    if single:
         yield f"{name} is for batches; a single operation (handle) has no use for it"
         return
     try:
-        values[name] = parsed(name, value)
+        values[name] = parsed(name, value, options)
     except Refused as refused:
         yield str(refused)
 

@@ -33,6 +33,7 @@ class Prepared(NamedTuple):
     work: Work
     options: RunOptions
     restart: bool
+    instance: object
 
 
 def prepare(
@@ -44,7 +45,7 @@ def prepare(
         ConfigurationError: With a sentence for each problem.
     """
     overrides, problems = read_overrides(cls, definition, given)
-    values = {name: option.default for name, option in OPTIONS.items()}
+    values = {name: each.default for name, each in definition.options.items()}
     values |= definition.values
     values |= overrides.values
     _withdraw_what_needs_a_store(values, overrides)
@@ -55,10 +56,10 @@ def prepare(
     checks = cast("tuple[HealthCheck, ...]", values["health_checks"])
     values["health_checks"] = tuple(map(bound.check, checks))
     values["evaluate"] = bound.method("evaluate", values["evaluate"])
-    options = made(values)
-    bound.put(options, overrides)
+    options = made({name: values[name] for name in OPTIONS})
+    bound.put(values, overrides)
     work = _work(cls, root, bound, options)
-    return Prepared(work, options, overrides.restart)
+    return Prepared(work, options, overrides.restart, bound.instance)
 
 
 class _Bound:
@@ -93,13 +94,13 @@ class _Bound:
         fn = self._bound(check.fn)
         return check if fn is check.fn else check.bound(fn)
 
-    def put(self, options: RunOptions, overrides: Overrides) -> None:
+    def put(self, values: Mapping[str, object], overrides: Overrides) -> None:
         """Put what is in force on the instance, never on the class."""
-        for name in OPTIONS:
+        for name, value in values.items():
             found = find(self._cls, name, self._root)
             own = found is not None and is_method(found.value)
             if name in self.given or not own:
-                setattr(self.instance, name, getattr(options, name))
+                setattr(self.instance, name, value)
         for name, value in overrides.parameters.items():
             setattr(self.instance, name, value)
 
