@@ -120,7 +120,7 @@ class Backfill(Generic[State]):
         return await session_of(cls, overrides).run()
 
     @classmethod
-    def start(cls, /, *, grace: float = 10.0, **overrides: Any) -> Run:
+    def start(cls, /, *, grace: float | timedelta = 10.0, **overrides: Any) -> Run:
         """Return a handle that runs in the background, for ``async with``.
 
         Args:

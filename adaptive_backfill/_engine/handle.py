@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -27,9 +28,11 @@ class Run:
     `stopped`. A cancellation that arrives while leaving cancels the batch at once.
     """
 
-    def __init__(self, prepare: Callable[[], Session], grace: float) -> None:
+    def __init__(
+        self, prepare: Callable[[], Session], grace: float | timedelta
+    ) -> None:
         self._prepare = prepare
-        self._grace = grace
+        self._grace = grace.total_seconds() if isinstance(grace, timedelta) else grace
         self._session: Session | None = None
         self._task: asyncio.Task[RunResult] | None = None
 
@@ -44,7 +47,7 @@ class Run:
             msg = "a handle starts one run; call start() again for another"
             raise ConfigurationError([msg], subject="Run")
         if not is_number(self._grace):
-            msg = f"grace must be seconds of 0 or more, not {self._grace!r}"
+            msg = f"grace must be seconds of 0 or more, or a timedelta: {self._grace!r}"
             raise ConfigurationError([msg], subject="Run")
         session = self._session = self._prepare()
         task = self._task = asyncio.create_task(session.run())

@@ -47,6 +47,8 @@ __all__ = ["Loop"]
 STOP_REQUESTED = "stop requested"
 """What a single operation is told, and known by when it hands it back."""
 
+OUTLASTED = "the batch under way was cancelled: it outlasted its grace"
+
 
 class Loop:
     """One run between its opening and its closing.
@@ -111,11 +113,23 @@ class Loop:
         except asyncio.CancelledError:
             if not self._control.was_interrupted():
                 raise
-            self.run = ended(self.run, self._interrupted())
+            self.cut_short()
         finally:
             self._break_off()
             await self._monitor.stop()
         self._meter.resume()
+
+    def cut_short(self) -> None:
+        """End the run, whose lease is lost or whose grace is over.
+
+        A run that has come to an ending of its own by then keeps it.
+        """
+        if self._control.lost is not None:
+            self.kept = False
+            lost = Ending(RunStatus.FAILED, error=self._control.lost)
+            self.run = ended(self.run, lost)
+        elif self.run.ending is None:
+            self.run = ended(self.run, stopped(OUTLASTED))
 
     async def health_check(self) -> Verdict:
         """Tell a single operation whether to go on."""
@@ -200,11 +214,11 @@ class Loop:
         if not self._meter.is_paused:
             self._meter.pause()
             self._reporter.pausing(self.report, rest.reasons)
-        if self._control.wishes is not self._wishes:
-            # A telemetry handler may have wished something just now.
-            return
         if self._unit is not None:
             await self._unit.rest()
+        if self._control.wishes is not self._wishes:
+            # Wished just now, by a telemetry handler or while the unit let go.
+            return
         waits = [rest.seconds]
         if self._bad_since is not None:
             waits.append(self._monitor.recheck_after)
@@ -365,9 +379,3 @@ class Loop:
             if left <= 0:
                 return
             await self._bell.wait(left)
-
-    def _interrupted(self) -> Ending:
-        if self._control.lost is not None:
-            self.kept = False
-            return Ending(RunStatus.FAILED, error=self._control.lost)
-        return stopped("the batch under way was cancelled: it outlasted its grace")

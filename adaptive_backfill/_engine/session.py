@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
 
@@ -137,17 +137,22 @@ class Session:
 
     async def _take(self) -> Opened | Skipped | None:
         """Take the lease; return why there is nothing to run, or an early end."""
-        given = await ask(
-            partial(
-                take,
-                self._options,
-                self.run_id,
-                state_type=self._work.state_type,
-                control=self.control,
-                bell=self._bell,
-                standing_by=self._stand_by,
+        try:
+            given = await ask(
+                partial(
+                    take,
+                    self._options,
+                    self.run_id,
+                    state_type=self._work.state_type,
+                    control=self.control,
+                    bell=self._bell,
+                    standing_by=self._stand_by,
+                )
             )
-        )
+        except asyncio.CancelledError:
+            if not self.control.was_interrupted():
+                raise
+            return Skipped("stopped while it was standing by")
         self._waiting = False
         if isinstance(given.error, AlreadyRunning):
             raise given.error
@@ -175,12 +180,25 @@ class Session:
         loop = self._loop = self._make_loop(opened.run, unit)
         self._meter.begin(opened.run.rows)
         self._reporter.started(opened.run.state, resumed=opened.resumed)
-        if opened.run.ending is None:
-            await self._watch()
-        await loop.drive()
+        if opened.run.ending is None and await self._cut_short(self._watch()):
+            loop.cut_short()
+        await self._cut_short(loop.drive())
         if opened.has_state:
-            await self._save_last(loop)
+            await self._cut_short(self._save_last(loop))
         return await self._close(loop, opened)
+
+    async def _cut_short(self, step: Awaitable[None]) -> bool:
+        """Take *step*; return whether the grace, or the lease, ended in the middle.
+
+        That is no cancellation of the run: it goes on to its end all the same.
+        """
+        try:
+            await step
+        except asyncio.CancelledError:
+            if not self.control.was_interrupted():
+                raise
+            return True
+        return False
 
     async def _open(self) -> Opened | Skipped:
         work, options = self._work, self._options
@@ -285,17 +303,14 @@ class Session:
             resumed=opened.resumed,
             hook_errors=self._hooks.errors,
         )
-        try:
-            if ending.status is RunStatus.FAILED:
-                state = () if work.single else (loop.told(run.state),)
-                about = (ending.error, *state)
-                await self._hooks.call("on_error", work.on_error, *about)
-            await self._hooks.call("on_complete", work.on_complete, result)
-            await self._release(result)
-        except asyncio.CancelledError:
-            if not self.control.was_interrupted():
-                raise
-            # Once more where the grace ran out in the middle of it; twice is once.
+        call = self._hooks.call
+        if ending.status is RunStatus.FAILED:
+            state = () if work.single else (loop.told(run.state),)
+            about = (ending.error, *state)
+            await self._cut_short(call("on_error", work.on_error, *about))
+        await self._cut_short(call("on_complete", work.on_complete, result))
+        if await self._cut_short(self._release(result)):
+            # Where it was the heartbeat that was being ended; twice is once.
             await self._release(result)
         self._result = result
         self._reporter.stopped(result)

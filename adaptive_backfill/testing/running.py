@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from adaptive_backfill._core.result import RunResult
@@ -23,7 +24,7 @@ def start(
     backfill: type[Backfill[Any]],
     clock: Clock,
     *,
-    grace: float = 10.0,
+    grace: float | timedelta = 10.0,
     **overrides: Any,
 ) -> Run:
     """Do what ``backfill.start(**overrides)`` does, with *clock* for its waits.
