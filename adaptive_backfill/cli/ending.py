@@ -11,10 +11,11 @@ from rich.text import Text
 from adaptive_backfill import Checkpoint, MemoryStore, RunResult, RunStatus
 from adaptive_backfill.cli.codes import ExitCode, code_of
 from adaptive_backfill.cli.declared import Declared
+from adaptive_backfill.cli.hints import hint_for
 from adaptive_backfill.cli.running import Ended
 from adaptive_backfill.cli.stream import put
 from adaptive_backfill.cli.trouble import explained, said
-from adaptive_backfill.cli.words import duration, plural, reasons_of, shown
+from adaptive_backfill.cli.words import duration, plural, shown
 from adaptive_backfill.errors import LeaseLost
 
 __all__ = ["exit_code", "log_ending", "tell_ending"]
@@ -56,7 +57,8 @@ def tell_ending(
     kept = None if switched_off else _lasting(declared.checkpoint)
     put(console, _where(result, kept), indent=2)
     unkept = _SWITCHED_OFF if switched_off else _ANEW
-    put(console, f"Next: {_next(result) if kept else unkept}", indent=2)
+    goes_on = kept is not None or not result.batches
+    put(console, f"Next: {_next(result) if goes_on else unkept}", indent=2)
 
 
 def log_ending(ended: Ended) -> None:
@@ -91,14 +93,24 @@ def _why(ended: Ended) -> Iterator[str]:
     result = ended.result
     if ended.cancelled:
         yield "The batch under way was cancelled by Ctrl-C, and does not count."
-    elif result.reasons:
-        yield reasons_of(result.reasons)
+    else:
+        yield from _reasons(result)
     if isinstance(result.error, BaseException):
         yield explained(result.error)
     elif result.error is not None:
         yield said(result.error)
     if result.result is not None:
         yield f"Result: {shown(result.result)}"
+
+
+def _reasons(result: RunResult) -> Iterator[str]:
+    hints = []
+    for reason in result.reasons:
+        yield str(reason)
+        hint = None if reason.error is None else hint_for(reason.error)
+        if hint and hint not in hints:
+            hints.append(hint)
+    yield from hints
 
 
 def _counts(result: RunResult) -> Iterator[str]:

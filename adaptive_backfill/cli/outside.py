@@ -33,7 +33,7 @@ async def status(place: Place) -> list[str]:
     endings = await place.runs.history(place.name)
     # The error that a run failed by is in its result only.
     last = next((each for each in endings if each.run_id == progress.run_id), None)
-    return list(_described(progress, last))
+    return [f"{place.name}: {progress.status}", *_described(progress, last)]
 
 
 async def history(place: Place) -> list[str]:
@@ -119,7 +119,6 @@ async def _known(place: Place) -> Progress:
 
 
 def _described(progress: Progress, ending: RunResult | None) -> Iterator[str]:
-    yield f"{progress.name}: {progress.status}"
     facts = [extent(progress)]
     if progress.rows or progress.total:
         facts.append(plural(progress.batches, "batch"))

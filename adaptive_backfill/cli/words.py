@@ -17,7 +17,7 @@ __all__ = [
     "shown",
 ]
 
-_LONGEST_STATE = 200
+_LONGEST_STATE = 100
 
 _HEALTH: dict[type, str] = {
     Slow: "slowed down",

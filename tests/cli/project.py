@@ -70,6 +70,15 @@ class Sick(Count):
     health_checks = [lambda: Halt("replica lag 9 s > 5 s")]
 
 
+class Unreachable(Count):
+    name = "unreachable"
+
+    async def database(self):
+        raise ConnectionRefusedError(111, "Connect call failed")
+
+    health_checks = [database, lambda: Halt("replica lag 9 s > 5 s")]
+
+
 class Failing(Count):
     name = "failing"
 

@@ -71,6 +71,18 @@ def test_bad_health_halts_with_its_reason(command: Command) -> None:
     assert "No batch was done." in answer.out
 
 
+def test_every_reason_has_its_line_and_a_known_error_its_hint(
+    command: Command,
+) -> None:
+    answer = command("run", "jobs:Unreachable")
+
+    _, first, second, hint, *_ = answer.out.splitlines()
+    assert answer.code == 3
+    assert first.startswith("  database raised ConnectionRefusedError: ")
+    assert second == "  <lambda>: replica lag 9 s > 5 s"
+    assert hint.startswith("  Nothing listens at that host and port")
+
+
 def test_a_failed_run_says_the_error_and_where_it_was_raised(
     command: Command, project: Path
 ) -> None:
