@@ -110,8 +110,9 @@ class BatchTimeout(BackfillError, TimeoutError):
     def __init__(self, name: str, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(
-            f"A batch of {name} took longer than its timeout of {seconds:g} s. "
-            "Take fewer rows a batch, or raise `timeout`."
+            f"{name} took longer than its timeout of {seconds:g} s, and was cancelled. "
+            "Give it less to do at once, such as fewer rows a batch, or raise "
+            "`timeout`."
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from typing_extensions import override
 
@@ -117,7 +117,7 @@ class HealthContext:
     """
 
     name: str
-    pool: object = None
+    pool: Any = None
     run_id: str = ""
     memory: dict[object, object] = field(default_factory=dict, compare=False)
     untimed: Callable[[], AbstractContextManager[object]] = field(

@@ -114,8 +114,7 @@ class Session:
         loop = self._loop
         name, result = self._options.name, self._result
         if loop is None:
-            status = "waiting" if self._waiting else "starting"
-            return Progress(name, self.run_id, str(result.status) if result else status)
+            return self._early_progress(result)
         run = loop.run
         rate = self._meter.rate()
         status = "paused" if self._meter.is_paused else "running"
@@ -133,6 +132,22 @@ class Session:
             batch_size=loop.options.batch_size,
             verdict=loop.report.verdict,
             reasons=loop.reasons or loop.report.reasons,
+        )
+
+    def _early_progress(self, result: RunResult | None) -> Progress:
+        """Return a look at a run that has not begun, or will not."""
+        name, size = self._options.name, self._options.batch_size
+        if result is None:
+            status = "waiting" if self._waiting else "starting"
+            return Progress(name, self.run_id, status, batch_size=size)
+        return Progress(
+            name,
+            self.run_id,
+            str(result.status),
+            batches=result.batches,
+            rows=result.rows,
+            batch_size=size,
+            reasons=result.reasons,
         )
 
     async def _take(self) -> Opened | Skipped | None:
