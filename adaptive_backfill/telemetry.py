@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeAlias
@@ -173,6 +174,18 @@ class Emitter:
         )
 
 
+def traced(error: BaseException) -> dict[str, object]:
+    """Return what to log of *error*, so that its traceback is shown.
+
+    Where nobody configured structlog, and rich is installed, it would draw every
+    local variable into the traceback, the states of the run among them; and take a
+    fifth of a second for it, in which the whole event loop stands still.
+    """
+    if structlog.is_configured():
+        return {"exc_info": error}
+    return {"stack": "".join(traceback.format_exception(error))}
+
+
 def _matches(pattern: str, name: str) -> bool:
     if not pattern.endswith("**"):
         return pattern == name
@@ -196,9 +209,11 @@ def _guarded(handler_id: str, call: Callable[..., object], *args: object) -> obj
     """Return what *call* gives; where it raises, detach its handler: `_FAILED`."""
     try:
         return call(*args)
-    except Exception:
+    except Exception as error:
         detach(handler_id)
-        structlog.get_logger("adaptive_backfill").exception(
-            "telemetry handler failed and is detached", handler=handler_id
+        structlog.get_logger("adaptive_backfill").error(
+            "telemetry handler failed and is detached",
+            handler=handler_id,
+            **traced(error),
         )
         return _FAILED

@@ -19,7 +19,7 @@ from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.run import Outcome, Raised, RunState
 from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import BatchTimeout
-from adaptive_backfill.telemetry import Emitter
+from adaptive_backfill.telemetry import Emitter, traced
 
 __all__ = ["Reporter"]
 
@@ -72,7 +72,7 @@ class Reporter:
                 "backfill failed",
                 **said,
                 error=_text(result.error),
-                exc_info=_raised(result),
+                **_traced(result),
             )
         elif result.status is RunStatus.DONE:
             self.log.info("backfill done", **said)
@@ -188,7 +188,7 @@ class Reporter:
     def hook_failed(self, hook: str, error: BaseException) -> None:
         """A hook raised, which changes nothing."""
         self._emitter.emit("hook.exception", {}, {"hook": hook, "error": error})
-        self.log.error("hook failed", hook=hook, exc_info=error)
+        self.log.error("hook failed", hook=hook, **traced(error))
 
     def _numbers(self, run: RunState, duration: float) -> dict[str, float]:
         if self._single:
@@ -247,5 +247,5 @@ def _text(error: object) -> str:
     return str(error)
 
 
-def _raised(result: RunResult) -> BaseException | None:
-    return result.error if isinstance(result.error, BaseException) else None
+def _traced(result: RunResult) -> dict[str, object]:
+    return traced(result.error) if isinstance(result.error, BaseException) else {}
