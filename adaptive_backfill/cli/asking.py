@@ -42,6 +42,12 @@ def answer_of(asked: Coroutine[object, object, _T]) -> _T:
             "last run ended."
         )
         raise Failure(msg) from error
+    except SystemExit as error:
+        msg = (
+            f"Its own code ended the process, by SystemExit({error.code!r}); a handler "
+            "answers Fail(reason), or raises an exception. What was saved stays."
+        )
+        raise Failure(msg) from error
     except ConfigurationError as error:
         raise Trouble(str(error)) from error
     except BackfillError as error:
