@@ -117,6 +117,14 @@ class Lease(Protocol):
         """Return how this name was finished, if it is remembered as such."""
         ...
 
+    def untold(self) -> Awaitable[RunResult | None]:
+        """Return the result of a run that committed its last batch and then fell.
+
+        It is finished, and nobody was told. `None` where there is none, and where the
+        store does not commit the finish together with the data.
+        """
+        ...
+
     def discard(self) -> Awaitable[None]:
         """Forget the snapshot and that it was ever finished."""
         ...

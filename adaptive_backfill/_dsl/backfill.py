@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal
 
@@ -92,6 +92,11 @@ class Backfill(Generic[State]):
     _options: ClassVar[Mapping[str, Option]] = OPTIONS
 
     @classmethod
+    def _own_problems(cls, root: type) -> Iterator[str]:
+        """Yield what is wrong for a kind of backfill of the library's own."""
+        yield from ()
+
+    @classmethod
     def _adapted(cls, prepared: Prepared) -> Prepared:
         """Return the run as a kind of backfill of the library's own has it."""
         return prepared
@@ -99,7 +104,8 @@ class Backfill(Generic[State]):
     @override
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._definition = define(cls, Backfill, cls._options)
+        own = cls._own_problems(Backfill)
+        cls._definition = define(cls, Backfill, cls._options, own)
 
     @classmethod
     async def run(cls, /, **overrides: Any) -> RunResult:

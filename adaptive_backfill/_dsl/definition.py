@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,8 +54,15 @@ ABSTRACT = Definition(None, {"name": "Backfill"}, OPTIONS, frozenset(), ())
 """What `Backfill` itself declares: nothing that could run."""
 
 
-def define(cls: type, root: type, options: Mapping[str, Option]) -> Definition:
+def define(
+    cls: type,
+    root: type,
+    options: Mapping[str, Option],
+    own_problems: Iterable[str] = (),
+) -> Definition:
     """Return what *cls*, a subclass of *root* that has *options*, declares.
+
+    *own_problems* are those that its kind of backfill knows of.
 
     Raises:
         ConfigurationError: With a sentence for each problem.
@@ -68,6 +75,7 @@ def define(cls: type, root: type, options: Mapping[str, Option]) -> Definition:
     problems += _hooks_problems(cls, root, kind)
     problems += _reserved_problems(cls, root)
     problems += _misspelt_problems(cls)
+    problems += own_problems
     if kind == "single":
         problems += [
             f"{name} is for batches; a single operation (handle) has no use for it"

@@ -117,6 +117,8 @@ class Loop:
         finally:
             self._break_off()
             await self._monitor.stop()
+            if self._unit is not None:
+                await self._unit.rest()
         self._meter.resume()
 
     def cut_short(self) -> None:

@@ -120,6 +120,9 @@ class _MemoryLease:
     async def finished(self) -> RunResult | None:
         return self._shelf.finished
 
+    async def untold(self) -> RunResult | None:
+        return None
+
     async def discard(self) -> None:
         self._check()
         self._shelf.snapshot = None

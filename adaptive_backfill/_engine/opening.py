@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
-from adaptive_backfill._core.run import Ending, RunState, ended, resumed_from
+from adaptive_backfill._core.run import Ending, RunState, resumed_from
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.leasing import Skipped, skipped
 from adaptive_backfill._engine.outside import ask
@@ -83,11 +83,11 @@ async def _kept(
     past = cast("RunResult | None", await store.ask(lease.finished, "read"))
     if past is not None and options.once:
         return skipped(past)
-    snapshot = cast("Snapshot | None", await store.ask(lease.load, "read"))
+    untold = cast("RunResult | None", await store.ask(lease.untold, "read"))
+    if untold is not None:
+        return _all_but_closed(untold)
     if past is None:
-        return snapshot
-    if snapshot is not None:
-        return _all_but_closed(past, snapshot)
+        return cast("Snapshot | None", await store.ask(lease.load, "read"))
     # That an earlier run finished says nothing of the one that begins.
     await store.ask(lease.discard, "deleted")
     return None
@@ -106,7 +106,8 @@ class _Reading:
         return given.value
 
 
-def _all_but_closed(past: RunResult, snapshot: Snapshot) -> Opened:
+def _all_but_closed(past: RunResult) -> Opened:
     """Return a run whose last batch is committed, and which fell before its end."""
     ending = Ending(RunStatus.DONE, result=past.result)
-    return Opened(ended(resumed_from(snapshot), ending), has_state=True, resumed=True)
+    run = RunState(past.state, past.batches, past.rows, ending=ending)
+    return Opened(run, resumed=True)

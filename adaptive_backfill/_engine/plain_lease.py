@@ -61,6 +61,9 @@ class _PlainLease:
     async def finished(self) -> RunResult | None:
         return None
 
+    async def untold(self) -> RunResult | None:
+        return None
+
     async def discard(self) -> None:
         await self._do("delete", self._name)
 

@@ -64,6 +64,10 @@ class SqliteLease:
         text = await self._database.submit(lambda db: sqlite_leases.finished(db, name))
         return None if text is None else result_from(text)
 
+    async def untold(self) -> RunResult | None:
+        """Return `None`: a finish is kept after the data, and with the release."""
+        return None
+
     async def discard(self) -> None:
         """Forget the snapshot and that it was ever finished."""
         grip = self._grip

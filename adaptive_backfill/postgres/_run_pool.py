@@ -1,0 +1,93 @@
+"""The pool of a run: given, or opened for it and closed after it."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+
+from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._store_pool import Pool, PoolSource, pool_of
+
+__all__ = ["RunPool"]
+
+_LONGEST_APPLICATION_NAME = 63
+_SECONDS_TO_CONNECT = 10.0
+
+
+class RunPool:
+    """The connections of one run.
+
+    A pool that is given stays open; one that is opened here, by *dsn* or by the
+    environment's ``DATABASE_URL``, is closed when the run is over. Both `timeout` and
+    `command_timeout` are set on it: without them a dead network hangs for ever.
+
+    Args:
+        pool: A pool, or a callable that returns one; `None` to open one.
+        dsn: Where to; `None` for ``DATABASE_URL``.
+        title: The backfill's name, which operators see as `application_name`.
+        size: Connections that batches may take at once; two more are for the lease
+            and the health checks.
+        command_timeout: Seconds after which a statement is given up on this side.
+    """
+
+    def __init__(
+        self,
+        pool: PoolSource | None,
+        dsn: str | None,
+        *,
+        title: str,
+        size: int,
+        command_timeout: float,
+    ) -> None:
+        self._source = pool
+        self._dsn = dsn or os.environ.get("DATABASE_URL")
+        self._title = title
+        self._size = size
+        self._command_timeout = command_timeout
+        self._own: Pool | None = None
+        self._pool: Pool | None = None
+        if pool is None and self._dsn is None:
+            msg = (
+                "it has no database: pass run(pool=...) or run(dsn=...), or set the "
+                "environment variable DATABASE_URL"
+            )
+            raise ConfigurationError([msg], subject=title)
+
+    @property
+    def pool(self) -> Pool:
+        """The pool, while the run is under way."""
+        if self._pool is None:
+            msg = f"the pool of {self._title} is not open: the run has not begun"
+            raise ConfigurationError([msg], subject=self._title)
+        return self._pool
+
+    async def __aenter__(self) -> Self:
+        """Open the pool, or ask for the one that is given."""
+        if self._source is not None:
+            self._pool = await pool_of(self._source)
+            return self
+        name = f"adaptive_backfill:{self._title}"[:_LONGEST_APPLICATION_NAME]
+        self._own = self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=self._size + 2,
+            timeout=_SECONDS_TO_CONNECT,
+            command_timeout=self._command_timeout,
+            server_settings={"application_name": name},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close what was opened here."""
+        self._pool = None
+        if self._own is not None:
+            await self._own.close()
+            self._own = None

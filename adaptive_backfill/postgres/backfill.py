@@ -1,0 +1,120 @@
+"""Backfills whose data and checkpoint are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+from typing_extensions import override
+
+from adaptive_backfill._core.answers import State
+from adaptive_backfill._core.options import Option, changed
+from adaptive_backfill._core.snapshot import Checkpoint
+from adaptive_backfill._dsl.backfill import Backfill
+from adaptive_backfill._dsl.preparing import Prepared
+from adaptive_backfill.errors import BackfillError, ConfigurationError
+from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
+from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._transaction import Limits, Transaction
+from adaptive_backfill.postgres.store import PostgresStore
+
+__all__ = ["PostgresBackfill"]
+
+_NO_TIMEOUT = 3600.0
+"""Seconds after which this side gives a statement up where no `timeout` is set."""
+
+_IDLE = 60.0
+"""Seconds that a batch may leave its transaction idle where no `timeout` is set."""
+
+
+class PostgresBackfill(Backfill[State]):
+    """A backfill whose batches are transactions, done exactly once.
+
+    Write ``async def handle_batch(self, state)`` as for any `Backfill`, and do its
+    work on `connection`. When it answers, the checkpoint is saved in the same
+    transaction, which is then committed: both are kept, or neither. What it answers
+    `Halt` or `Fail` to, or raises in, is rolled back.
+
+    Runs on ``run(pool=...)`` or ``run(dsn=...)``, else on the environment's
+    ``DATABASE_URL``. A pool needs two connections. Where no `checkpoint` is declared,
+    it is kept in the same database.
+    """
+
+    pool: Any
+    """An asyncpg pool, or a callable that returns one. By default one is opened."""
+    dsn: str | None
+    """Where to open a pool; by default the environment's ``DATABASE_URL``."""
+    lock_timeout: float
+    """Seconds that a batch waits for a lock before it gives way; 0.5 by default."""
+
+    _options: ClassVar[Mapping[str, Option]] = POSTGRES_OPTIONS
+    _connection: Connection | None = None
+    _transaction: Transaction | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of the batch under way, in its transaction.
+
+        Raises:
+            BackfillError: There is no batch under way.
+        """
+        if self._connection is None:
+            msg = (
+                "there is no batch under way: the connection is there in handle_batch, "
+                "not in hooks, health checks or initial_state"
+            )
+            raise BackfillError(msg)
+        return self._connection
+
+    @override
+    @classmethod
+    def _adapted(cls, prepared: Prepared) -> Prepared:
+        if prepared.work.single:
+            msg = (
+                "a single operation (handle) has no batches to make transactions of; "
+                "subclass Backfill for it"
+            )
+            raise ConfigurationError([msg], subject=cls.__qualname__)
+        backfill = cast("PostgresBackfill[Any]", prepared.instance)
+        options = prepared.options
+        run_pool = RunPool(
+            backfill.pool,
+            backfill.dsn,
+            title=options.name,
+            size=1,
+            command_timeout=options.timeout or _NO_TIMEOUT,
+        )
+        if options.checkpoint is not None and options.checkpoint.store is OWN_STORE:
+            own = Checkpoint(PostgresStore(lambda: run_pool.pool))
+            options = changed(options, {"checkpoint": own})
+        limits = _limits_of(options.timeout, backfill.lock_timeout)
+        work = replace(
+            prepared.work,
+            unit=lambda lease: Transaction(
+                run_pool, lease, limits=limits, place=backfill.placed
+            ),
+            resources=lambda: backfill.opened_by(run_pool),
+            pool=lambda: run_pool.pool,
+        )
+        return prepared._replace(work=work, options=options)
+
+    def opened_by(self, run_pool: RunPool) -> AbstractAsyncContextManager[object]:
+        """Return what opens *run_pool* for the run, and closes it after."""
+        return run_pool
+
+    def placed(self, transaction: Transaction, connection: Connection | None) -> None:
+        """Hear of the transaction of the batch under way, and of its end."""
+        self._transaction = transaction
+        self._connection = connection
+
+
+def _limits_of(timeout: float | None, lock_timeout: float) -> Limits:
+    # The server gives up a little before this side does, and says why.
+    return Limits(
+        statement=None if timeout is None else timeout * 0.9,
+        lock=lock_timeout,
+        idle=_IDLE if timeout is None else timeout,
+    )

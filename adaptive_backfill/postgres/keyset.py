@@ -1,0 +1,127 @@
+"""Ranges of a key as SQL: where a batch ends, and which rows are in it.
+
+Rule: values are parameters, never text; there is no OFFSET but the one that counts
+keys inside a batch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from adaptive_backfill.postgres.identifiers import Table, quoted
+
+__all__ = ["Keyset", "has_batch", "with_batch"]
+
+_BATCH = re.compile(r"\{batch(?::(\w+))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset:
+    """A table walked along a key.
+
+    Attributes:
+        table: The table.
+        key: The key's columns, in order; together unique and without NULLs.
+        types: Their types as PostgreSQL writes them, for casting parameters.
+        descending: Whether the walk begins at the greatest key.
+        where: Rows still to do, as SQL; `None` for all.
+    """
+
+    table: Table
+    key: tuple[str, ...]
+    types: tuple[str, ...]
+    descending: bool = False
+    where: str | None = None
+
+    @property
+    def width(self) -> int:
+        """Parameters that one key takes."""
+        return len(self.key)
+
+    def last(self) -> str:
+        """Return the query for the last key there is, where the walk will end."""
+        return (
+            f"SELECT {self._columns()} FROM {self.table.sql} "
+            f"ORDER BY {self.order(backwards=True)} LIMIT 1"
+        )
+
+    def bound(self, *, after: bool) -> str:
+        """Return the query for the last key of the next batch.
+
+        It looks at keys only, not at `where`: so a batch reads a bounded range of the
+        index, however few of its rows are still to do.
+
+        Parameters: with *after* the key before the batch; the last key of the walk;
+        the batch's size less one, as an int. No row: fewer keys than that are left.
+        """
+        first = self.width if after else 0
+        bounds = [self._compared(self._ahead(), 0)] if after else []
+        bounds.append(self._compared(self._until(), first))
+        size = first + self.width + 1
+        return (
+            f"SELECT {self._columns()} FROM {self.table.sql} "
+            f"WHERE {' AND '.join(bounds)} "
+            f"ORDER BY {self.order()} LIMIT 1 OFFSET ${size}::int"
+        )
+
+    def batch(self, alias: str | None, *, after: bool) -> str:
+        """Return the condition for the rows of a batch that are still to do.
+
+        Args:
+            alias: What the table is called in the statement; its name by default.
+            after: Whether the batch begins behind a key, which is then the first
+                parameter; the batch's last key follows.
+        """
+        by = self.table.alias if alias is None else quoted(alias)
+        bounds = [self._compared(self._ahead(), 0, by)] if after else []
+        bounds.append(self._compared(self._until(), self.width if after else 0, by))
+        if self.where is not None:
+            bounds.append(f"({self.where})")
+        return " AND ".join(bounds)
+
+    def left(self) -> str:
+        """Return the query that counts the rows still to do."""
+        where = "" if self.where is None else f" WHERE {self.where}"
+        return f"SELECT count(*) FROM {self.table.sql}{where}"
+
+    def _columns(self) -> str:
+        return ", ".join(map(quoted, self.key))
+
+    def order(self, *, backwards: bool = False) -> str:
+        """Return the ORDER BY of the walk."""
+        down = self.descending != backwards
+        direction = " DESC" if down else ""
+        return ", ".join(f"{quoted(column)}{direction}" for column in self.key)
+
+    def _ahead(self) -> str:
+        return "<" if self.descending else ">"
+
+    def _until(self) -> str:
+        return ">=" if self.descending else "<="
+
+    def _compared(self, sign: str, first: int, by: str | None = None) -> str:
+        """Compare the key, row-wise where it has several columns, with parameters."""
+        prefix = "" if by is None else f"{by}."
+        columns = [f"{prefix}{quoted(column)}" for column in self.key]
+        values = [
+            f"${first + place}::{kind}" for place, kind in enumerate(self.types, 1)
+        ]
+        if self.width == 1:
+            return f"{columns[0]} {sign} {values[0]}"
+        return f"({', '.join(columns)}) {sign} ({', '.join(values)})"
+
+
+def has_batch(statement: str) -> bool:
+    """Whether *statement* says where the batch goes."""
+    return _BATCH.search(statement) is not None
+
+
+def with_batch(statement: str, keyset: Keyset, *, after: bool) -> str:
+    """Return *statement* with ``{batch}`` and ``{batch:alias}`` filled in.
+
+    All other braces stay as they are.
+    """
+    return _BATCH.sub(
+        lambda found: keyset.batch(found.group(1), after=after), statement
+    )

@@ -1,0 +1,190 @@
+"""Backfills that walk a table along its key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Literal, cast
+
+from typing_extensions import override
+
+from adaptive_backfill._core.answers import DONE, Answer, Done, Fail, Halt, Next
+from adaptive_backfill._core.options import Option
+from adaptive_backfill._core.rules import is_count
+from adaptive_backfill._core.snapshot import Snapshot
+from adaptive_backfill._dsl.preparing import Prepared
+from adaptive_backfill._dsl.reading import find, takes, writes_async
+from adaptive_backfill.errors import (
+    BackfillError,
+    ConfigurationError,
+    InvalidAnswer,
+    LeaseLost,
+)
+from adaptive_backfill.postgres._options import TABLE_OPTIONS
+from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
+from adaptive_backfill.postgres.backfill import PostgresBackfill
+
+__all__ = ["TableBackfill"]
+
+_ROWS_ANSWERS = ("None (all done)", "the number of rows done", "Halt", "Fail")
+
+
+class TableBackfill(PostgresBackfill[Cursor]):
+    """Fills, moves or deletes the rows of a table, a range of its key at a time.
+
+    Say it in SQL, with ``{batch}`` (or ``{batch:alias}``) where the range goes:
+
+        >>> class UsersToV2(TableBackfill):
+        ...     table = "users"
+        ...     key = "id"
+        ...     where = "version = 1"
+        ...     statement = "UPDATE users SET version = 2 WHERE {batch}"
+
+    or in Python, with `columns` and ``async def handle_rows(self, rows, connection)``,
+    which returns `None` (all done), how many rows it did, `Halt` or `Fail`. The rows
+    come in key order and locked.
+
+    The end is fixed at the start, so that a run ends while rows are being inserted.
+    Each batch, its checkpoint and its counts are one transaction: done exactly once.
+    """
+
+    table: str
+    """The table, such as ``"users"`` or ``"public.users"``."""
+    key: str | Sequence[str]
+    """The columns to walk by, unique together and without NULLs; by default the
+    primary key."""
+    where: str | None
+    """Rows still to do, as SQL over the table's columns; by default all."""
+    statement: str
+    """An UPDATE, DELETE or INSERT ... SELECT with ``{batch}`` in its WHERE."""
+    columns: Sequence[str]
+    """What `handle_rows` is handed of each row; by default all columns."""
+    order: Literal["asc", "desc"]
+    """Which end of the key to begin at; ``"asc"`` by default."""
+    follow: bool
+    """Whether to go on to rows that came since, until there are none."""
+    count: Literal["estimate", "exact"]
+    """How `total` is known; ``"estimate"``, the default, costs nothing."""
+
+    _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
+    _walk: Walk | None = None
+
+    async def handle_batch(self, state: Cursor) -> Answer[Cursor]:
+        """Do the next range. The library's own; write `handle_rows`, or `statement`."""
+        walk, connection = self._walking(), self.connection
+        if state.end is None:
+            return DONE
+        upper = await walk.bound(connection, state, self.batch_size)
+        following = Cursor(upper, state.end)
+        if self._rows_handler() is not None:
+            answer = await self._through_python(walk, state, upper)
+            if isinstance(answer, Halt | Fail):
+                return answer
+            rows = answer
+        else:
+            rows = await self._by_statement(walk, state, following)
+        if upper != state.end:
+            return Next(following, rows=rows)
+        end = await walk.last(connection) if self.follow else None
+        if end is None or end == upper:
+            return Done(rows=rows)
+        return Next(Cursor(upper, end), rows=rows)
+
+    @override
+    async def initial_state(self) -> Cursor:
+        """Return where the walk begins, and fix where it ends."""
+        return await self._walking().start()
+
+    @override
+    async def total(self) -> int | None:
+        """Return the rows there are, as `count` says."""
+        exact = self.count == "exact"
+        return await self._walking().total(exact=exact)
+
+    async def _by_statement(self, walk: Walk, state: Cursor, following: Cursor) -> int:
+        connection, transaction = self.connection, self._transaction
+        upper = following.last or ()
+        lease = None if transaction is None else transaction.riding
+        before = None if transaction is None else transaction.kept
+        if transaction is None or lease is None or before is None or upper == state.end:
+            return await walk.do(connection, state, upper)
+        snapshot = Snapshot(following, before.batches + 1, 0, self.batch_size)
+        rows, held = await walk.do_with(
+            connection, state, upper, lease=lease, snapshot=snapshot
+        )
+        if not held:
+            raise LeaseLost(lease.name)
+        transaction.saved = True
+        return rows
+
+    def _walking(self) -> Walk:
+        if self._walk is None:
+            msg = "the walk begins with the run; use run() or start()"
+            raise BackfillError(msg)
+        return self._walk
+
+    def _rows_handler(self) -> Callable[..., Awaitable[object]] | None:
+        handler: Callable[..., Awaitable[object]] | None = getattr(
+            self, "handle_rows", None
+        )
+        return handler
+
+    @override
+    @classmethod
+    def _own_problems(cls, root: type) -> Iterator[str]:
+        rows, statement = find(cls, "handle_rows", root), find(cls, "statement", root)
+        if rows is None:
+            return
+        if statement is not None and statement.value is not None:
+            yield "it has both statement and handle_rows; keep one"
+        if not writes_async(rows.value) or not takes(rows.value, 2, in_class=True):
+            yield (
+                "handle_rows must be `async def handle_rows(self, rows, connection)`"
+            )
+
+    @override
+    @classmethod
+    def _adapted(cls, prepared: Prepared) -> Prepared:
+        backfill = cast("TableBackfill", prepared.instance)
+        rows = getattr(backfill, "handle_rows", None)
+        problems = []
+        if not backfill.table:
+            problems.append('table is missing: set `table = "users"`')
+        if not backfill.statement and rows is None:
+            problems.append(
+                "it does not say what to do: set `statement`, with {batch} in its "
+                "WHERE, or define `async def handle_rows(self, rows, connection)`"
+            )
+        if problems:
+            raise ConfigurationError(problems, subject=cls.__qualname__)
+        return super()._adapted(prepared)
+
+    @override
+    def opened_by(self, run_pool: RunPool) -> Walk:
+        """Return the walk, which opens *run_pool* and looks at the table."""
+        way = Way(
+            subject=type(self).__qualname__,
+            table=self.table,
+            key=cast("tuple[str, ...] | None", self.key),
+            where=self.where,
+            descending=self.order == "desc",
+            statement=self.statement,
+            columns=tuple(self.columns),
+        )
+        self._walk = Walk(way, run_pool)
+        return self._walk
+
+    async def _through_python(
+        self, walk: Walk, state: Cursor, upper: Key
+    ) -> int | Halt | Fail:
+        handle_rows = self._rows_handler()
+        rows = await walk.rows(self.connection, state, upper)
+        if not rows or handle_rows is None:
+            return 0
+        answer = await handle_rows(rows, self.connection)
+        if answer is None:
+            return len(rows)
+        if isinstance(answer, Halt | Fail) or is_count(answer, least=0):
+            return cast("int | Halt | Fail", answer)
+        title = f"{type(self).__qualname__}.handle_rows"
+        raise InvalidAnswer(title, answer, _ROWS_ANSWERS)
