@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_backfill._core.codec import Encoded, decode, encode
+from adaptive_backfill._core.codec.sameness import difference
 from adaptive_backfill.errors import CheckpointError
 
 
@@ -103,6 +104,7 @@ class Third:
 
 
 KEY = UUID(int=7)
+BERN = timezone(timedelta(minutes=29, seconds=44))
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
@@ -378,6 +380,9 @@ def test_what_cannot_describe_itself_is_refused_with_its_place(
         (OrderedDict(a=1), dict[str, int], "and would come back as {'a': 1} (dict)"),
         (Doubling(2), Doubling, "state.value is 4 (int), and would come back as 8"),
         ({1.0}, set[int], "Expected `int`, got `float`"),
+        (datetime(2024, 10, 27, 2, 30, fold=1), datetime, "fold=1"),
+        (time(2, 30, fold=1), time, "state is datetime.time(2, 30, fold=1)"),
+        (datetime(1900, 1, 1, tzinfo=BERN), datetime, "timedelta(seconds=1784)"),
         ({(1,)}, set[tuple[float]], "member (1,)[0] is 1 (int), and would come back"),
     ],
 )
@@ -396,6 +401,20 @@ def test_a_declared_moment_in_a_named_zone_is_refused_because_json_drops_the_zon
 
     assert "state.at is datetime.datetime(2024, 5, 1" in message
     assert "with moments in UTC" in message
+
+
+@pytest.mark.parametrize(
+    ("was", "came"),
+    [(0.0, -0.0), (1, True), (Decimal("1.0"), Decimal("1.00")), ([1], [1, 2])],
+)
+def test_what_is_equal_is_not_yet_the_same(was: object, came: object) -> None:
+    assert difference(was, came) == ("", was, came)
+
+
+def test_what_is_unequal_to_itself_is_the_same() -> None:
+    nan = [float("nan"), Decimal("NaN"), Decimal("sNaN")]
+
+    assert difference(nan, [*nan]) is None
 
 
 def test_an_int_of_more_digits_than_python_writes_is_refused() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from adaptive_backfill import Progress, RunResult, RunStatus, Snapshot, SqliteStore
 from adaptive_backfill._core.snapshot import Wishes
@@ -64,6 +65,16 @@ async def saved(lease: Lease, snapshot: Snapshot) -> None:
     saving = lease.save(snapshot)
     assert saving is not None
     await saving
+
+
+@pytest_asyncio.fixture
+async def complaints() -> list[dict[str, Any]]:
+    """What the event loop has to complain of."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, complaint: told.append(complaint)
+    )
+    return told
 
 
 def running(run_id: str) -> Progress:
@@ -315,6 +326,20 @@ async def test_a_pause_outlives_the_process_that_was_paused(
     assert await second.beat(running("second")) == Wishes(paused="ann")
 
 
+@pytest.mark.asyncio
+async def test_no_more_endings_are_kept_than_are_told(store: SqliteStore) -> None:
+    for number in range(103):
+        result = RunResult(NAME, f"run {number}", RunStatus.STOPPED)
+        lease = await taken(store, result.run_id)
+        await lease.release(result, handed_over=False)
+
+    (kept,) = await store._database.submit(
+        lambda db: db.execute("SELECT count(*) FROM backfill_endings").fetchone()
+    )
+
+    assert kept == 100
+
+
 # The thread
 
 
@@ -350,7 +375,7 @@ def test_one_store_serves_several_event_loops_at_once(path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_save_that_is_cancelled_while_it_waits_is_done_all_the_same(
-    store: SqliteStore, path: Path
+    store: SqliteStore, path: Path, complaints: list[dict[str, Any]]
 ) -> None:
     lease = await taken(store, "first")
 
@@ -362,6 +387,22 @@ async def test_a_save_that_is_cancelled_while_it_waits_is_done_all_the_same(
             await saving
 
     assert await lease.load() == Snapshot(2)
+    assert complaints == []
+
+
+@pytest.mark.asyncio
+async def test_a_save_that_fails_when_nobody_waits_any_more_says_nothing(
+    store: SqliteStore, path: Path, complaints: list[dict[str, Any]]
+) -> None:
+    lease = await taken(store, "first")
+    await lease.release(None, handed_over=False)
+
+    lease.save(Snapshot(2))
+
+    # The queue is in order: this comes back after the save has failed.
+    assert await store.load(NAME) is None
+    gc.collect()
+    assert complaints == []
 
 
 def test_a_save_whose_event_loop_is_closed_is_done_all_the_same(path: Path) -> None:
@@ -485,7 +526,10 @@ async def test_a_store_that_is_not_used_lets_its_thread_go(
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_forgotten_takes_its_thread_along(path: Path) -> None:
+async def test_a_store_that_is_forgotten_takes_its_thread_along(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_thread, "IDLE", 3_600.0)
     store = SqliteStore(path)
     await store.save(NAME, Snapshot(1))
     thread = worker(store)
