@@ -176,12 +176,12 @@ def test_there_are_no_wishes_where_nothing_was_kept() -> None:
 
 
 def test_a_run_is_last_seen_with_what_its_result_says() -> None:
-    progress = Progress("users", "r1", "running", 1, 1, 10, 100, eta=9.0, batch_size=5)
+    progress = Progress("users", "r1", "running", 1, 1, 10, eta=9.0, batch_size=5)
     why = (Reason(None, Halt("x"), "x"),)
     result = RunResult("users", "r1", RunStatus.HALTED, 2, None, why, None, 2, 20)
 
     assert last_seen(progress, result) == Progress(
-        "users", "r1", RunStatus.HALTED, 2, 2, 20, 100, batch_size=5, reasons=why
+        "users", "r1", RunStatus.HALTED, 2, 2, 20, batch_size=5, reasons=why
     )
 
 
