@@ -82,6 +82,7 @@ class NotRunning(BackfillError):
 
     def __init__(self, name: str, wish: str) -> None:
         self.name = name
+        self.wish = wish
         super().__init__(
             f"{name!r} is not running, so there is nothing to {wish}. "
             "Runs(store).list() shows the names that the store knows."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adaptive_backfill._core.answers import Halt
+from adaptive_backfill._core.estimate import share_of
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 
@@ -29,6 +30,8 @@ def last_seen(progress: Progress, result: RunResult | None) -> Progress:
         state=result.state,
         batches=result.batches,
         rows=result.rows,
+        share=share_of(result.rows, progress.total),
+        rate=None,
         eta=None,
         reasons=result.reasons,
     )

@@ -19,7 +19,7 @@ from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock
 
-__all__ = ["Backfill", "session_of"]
+__all__ = ["Backfill", "definition_of", "session_of"]
 
 
 class Backfill(Generic[State]):
@@ -159,6 +159,11 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def definition_of(cls: type[Backfill[Any]]) -> Definition:
+    """Return what *cls* declares."""
+    return cls._definition
 
 
 def session_of(

@@ -92,6 +92,10 @@ class Run:
                 except asyncio.CancelledError as again:
                     held = again
                     task.cancel()
+        if not task.cancelled():
+            # A SystemExit, say, has gone through the loop by itself: it is not to be
+            # reported as never retrieved on top.
+            task.exception()
         if held is not None:
             raise held
 

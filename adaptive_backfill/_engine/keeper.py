@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from structlog.typing import FilteringBoundLogger
@@ -62,7 +63,9 @@ class Keeper:
 
     async def _beat(self) -> None:
         await self._send()
-        given = await ask(self._lease.beat, self._progress())
+        # In the store a run goes by its key, and that is what others ask for.
+        shown = replace(self._progress(), name=self._key)
+        given = await ask(self._lease.beat, shown)
         if isinstance(given.error, LeaseLost):
             self._control.lost = given.error
             self._control.interrupt()
@@ -73,11 +76,10 @@ class Keeper:
             self._control.heard(cast("Wishes", given.value))
 
     async def _send(self) -> None:
-        unsent = self._control.unsent
-        while unsent and self._store is not None:
-            given = await ask(self._store.wish, self._key, unsent[0])
+        while (wish := self._control.unsent) and self._store is not None:
+            given = await ask(self._store.wish, self._key, wish)
             if given.error is not None:
                 self._log.warning("wish not kept", error=str(given.error))
                 return
-            del unsent[0]
-        unsent.clear()
+            if self._control.unsent is wish:
+                self._control.unsent = None

@@ -65,6 +65,11 @@ class SqliteStore:
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._database.path)!r})"
 
+    @property
+    def path(self) -> Path:
+        """The file, as an absolute path."""
+        return self._database.path
+
     def close(self) -> None:
         """Do what is queued, and close the file; a later use opens it again.
 

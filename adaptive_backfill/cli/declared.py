@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import cast, get_type_hints
 
 from adaptive_backfill import Backfill, Checkpoint
-from adaptive_backfill._dsl.definition import Definition
+from adaptive_backfill._dsl.backfill import definition_of
 from adaptive_backfill._dsl.state_type import state_type_of
 from adaptive_backfill.cli.loading import BackfillClass
 
@@ -50,8 +50,7 @@ class Declared:
 
 def declared_by(cls: BackfillClass) -> Declared:
     """Return what *cls* declares."""
-    # Every subclass has one of its own: `__init_subclass__` puts it there.
-    definition = cast("Definition", vars(cls)["_definition"])
+    definition = definition_of(cls)
     return Declared(
         cls,
         name=str(definition.values["name"]),

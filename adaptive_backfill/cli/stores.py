@@ -99,5 +99,5 @@ def _refuse_empty(path: Path) -> None:
 def _file_of(store: object) -> Path | None:
     """Return the file that asking *store* would make, were it not there."""
     if isinstance(store, SqliteStore):
-        return Path(vars(store)["_database"].path)
+        return store.path
     return None

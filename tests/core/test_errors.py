@@ -94,8 +94,9 @@ def test_whatever_ran_out_of_time_is_a_timeout_error(kind: type) -> None:
         ),
         (
             errors.BatchTimeout("Users.handle_batch", 90.0),
-            "A batch of Users.handle_batch took longer than its timeout of 90 s. "
-            "Take fewer rows a batch, or raise `timeout`.",
+            "Users.handle_batch took longer than its timeout of 90 s, and was "
+            "cancelled. Give it less to do at once, such as fewer rows a batch, or "
+            "raise `timeout`.",
         ),
         (
             errors.InvalidAnswer(
