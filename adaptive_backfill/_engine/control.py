@@ -21,7 +21,7 @@ class RunControl:
 
     Attributes:
         wishes: What is wished now; replaced whole when it changes.
-        unsent: Wishes made in this process that the store has yet to be told of, so
+        unsent: The last wish of this process that the store has yet to be told of, so
             that a pause outlives the process and a resume withdraws it everywhere.
         leaving: The block that started the run is being left.
         lost: The lease is gone.
@@ -29,7 +29,7 @@ class RunControl:
 
     def __init__(self, bell: Bell) -> None:
         self.wishes = Wishes()
-        self.unsent: list[Wish] = []
+        self.unsent: Wish | None = None
         self.leaving = False
         self.lost: BaseException | None = None
         self._task: asyncio.Task[object] | None = None
@@ -43,12 +43,12 @@ class RunControl:
 
     def pause(self) -> None:
         """Pause at the next batch boundary, until resumed."""
-        self.unsent.append(Wish("pause", HANDLE))
+        self.unsent = Wish("pause", HANDLE)
         self._become(replace(self.wishes, paused=HANDLE))
 
     def resume(self) -> None:
         """Go on after a pause, whoever paused."""
-        self.unsent.append(Wish("resume", HANDLE))
+        self.unsent = Wish("resume", HANDLE)
         self._become(replace(self.wishes, paused=None))
 
     def set(self, values: Mapping[str, object]) -> None:
