@@ -468,6 +468,28 @@ async def test_leaving_the_block_of_a_stand_by_ends_it() -> None:
 
 
 @pytest.mark.asyncio
+async def test_leaving_the_block_of_a_stand_by_does_not_wait_for_a_slow_store() -> None:
+    asked = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def ending(self, name: str, run_id: str) -> Any:
+            asked.set()
+            await never()
+
+    checkpoint = Checkpoint(Slow(), "one")
+    first = await Owner(checkpoint).begin()
+
+    async with testing.start(
+        StandBy, FakeClock(), grace=0, checkpoint=checkpoint
+    ) as run:
+        await asked.wait()
+    result = await run.wait()
+
+    assert result.status is RunStatus.SKIPPED
+    await _end(first)
+
+
+@pytest.mark.asyncio
 async def test_of_several_that_stand_by_one_takes_over_and_the_others_wait() -> None:
     checkpoint = Checkpoint(MemoryStore(), "one")
     first = await Owner(checkpoint).begin()
