@@ -281,6 +281,10 @@ class Work:
         initial_state: Makes the first state, where nothing was loaded.
         state_given: Whether the caller gave the first state for this very run.
         total: Counts the rows there are, once.
+        left: Counts the rows still to do from a state, once; with those done, the
+            total. Goes before `total`, which is asked where this gives `None`.
+        share: The share that is done at a state, from 0 to 1; `None` where that is
+            told by the rows.
         retuned: Puts changed options where the handler looks for them.
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
         resources: What is open from before the lease is taken until it is released.
@@ -297,6 +301,8 @@ class Work:
     on_error: Callable[..., MaybeAwaitable] | None = None
     on_complete: Callable[[RunResult], MaybeAwaitable] | None = None
     total: Callable[[], MaybeAwaitable] | None = None
+    left: Callable[[object], MaybeAwaitable] | None = None
+    share: Callable[[object], float | None] | None = None
     retuned: Callable[[Mapping[str, object]], None] | None = None
     unit: Callable[[Lease], UnitOfWork] | None = None
     resources: Callable[[], AbstractAsyncContextManager[object]] | None = None

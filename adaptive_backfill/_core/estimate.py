@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["WINDOW", "Sample", "eta_of", "rate_of", "share_of", "windowed"]
+__all__ = [
+    "UNKNOWN",
+    "WINDOW",
+    "Eta",
+    "Sample",
+    "eta_of",
+    "rate_of",
+    "share_of",
+    "windowed",
+]
 
 WINDOW = 60.0
 """Seconds of running time that a rate is taken over."""
 
-Sample: TypeAlias = tuple[float, int]
-"""Running seconds, pauses not counted, and the rows done by then."""
+PARTS = 6
+"""Parts of a window whose rates are compared: how steady a run goes."""
+
+Sample: TypeAlias = tuple[float, float]
+"""Running seconds, pauses not counted, and the rows, or the share, done by then."""
+
+
+class Eta(NamedTuple):
+    """When a run will end.
+
+    Attributes:
+        seconds: Left at the rate of the window.
+        low: Left if all goes as in the fastest part of the window.
+        high: Left if all goes as in the slowest part that did anything.
+    """
+
+    seconds: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+UNKNOWN = Eta()
 
 
 def windowed(samples: Sequence[Sample], sample: Sample) -> tuple[Sample, ...]:
@@ -48,8 +78,32 @@ def share_of(rows: int, total: int | None) -> float | None:
     return min(1.0, rows / total) if total > 0 else 1.0
 
 
-def eta_of(rows: int, total: int | None, rate: float | None) -> float | None:
-    """Return the seconds left at *rate*."""
-    if total is None or rate is None:
-        return None
-    return max(0, total - rows) / rate
+def eta_of(left: float, samples: Sequence[Sample]) -> Eta:
+    """Return the seconds for *left*, at the rate of *samples*, in their unit.
+
+    `low` and `high` are known once the window has three parts to compare.
+    """
+    rate = rate_of(samples)
+    if rate is None:
+        return UNKNOWN
+    seconds = max(0.0, left) / rate
+    rates = list(_rates_of_parts(samples))
+    if len(rates) < 3:
+        return Eta(seconds)
+    # Rounding must not put a steady run outside of its own interval.
+    low = min(seconds, max(0.0, left) / max(rates))
+    going = [part for part in rates if part > 0]
+    return Eta(seconds, low, max(seconds, max(0.0, left) / min(going)))
+
+
+def _rates_of_parts(samples: Sequence[Sample]) -> Iterator[float]:
+    """Yield the rate of each of at most `PARTS` parts, which make up all of it."""
+    length = (samples[-1][0] - samples[0][0]) / PARTS
+    edges = [samples[0]]
+    for sample in samples[1:]:
+        if sample[0] - edges[-1][0] >= length * 0.999:
+            edges.append(sample)
+    # What is left over belongs to the last part, or it would weigh too much.
+    edges[-1] = samples[-1] if len(edges) > 1 else edges[-1]
+    for (began, before), (ended, after) in pairwise(edges):
+        yield (after - before) / (ended - began)

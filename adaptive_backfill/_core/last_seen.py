@@ -30,9 +30,11 @@ def last_seen(progress: Progress, result: RunResult | None) -> Progress:
         state=result.state,
         batches=result.batches,
         rows=result.rows,
-        share=share_of(result.rows, progress.total),
+        share=_share(progress, result),
         rate=None,
         eta=None,
+        eta_low=None,
+        eta_high=None,
         reasons=result.reasons,
     )
 
@@ -46,4 +48,20 @@ def went_away(progress: Progress) -> Progress:
 
 def _stopped(progress: Progress, why: str) -> Progress:
     reason = Reason(None, Halt(why), why)
-    return replace(progress, status=RunStatus.STOPPED, eta=None, reasons=(reason,))
+    return replace(
+        progress,
+        status=RunStatus.STOPPED,
+        eta=None,
+        eta_low=None,
+        eta_high=None,
+        reasons=(reason,),
+    )
+
+
+def _share(progress: Progress, result: RunResult) -> float | None:
+    """Return the share that was done at the end, where *progress* is older."""
+    by_rows = share_of(progress.rows, progress.total)
+    if progress.share is None or progress.share == by_rows:
+        return share_of(result.rows, progress.total)
+    # By the place in the table, which a result does not tell.
+    return 1.0 if result.status is RunStatus.DONE else progress.share

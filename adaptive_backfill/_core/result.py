@@ -105,13 +105,15 @@ class Progress:
         batches: Batches done in the whole backfill.
         rows: Rows done in the whole backfill.
         total: Rows there are, where the option `total` says.
-        share: `rows / total`, from 0 to 1.
+        share: What is done, from 0 to 1: `rows / total`, or by the place in the table.
         rate: Rows a second over the last 60 s of running time; `None` until a batch
             reported rows.
-        eta: Seconds left at that rate, pauses not counted.
+        eta: Seconds left at the rate of those 60 s, pauses not counted.
         batch_size: The size in force.
         verdict: What the health checks said last.
         reasons: Why it is paused or slowed.
+        eta_low: Seconds left if all goes as in the fastest sixth of those 60 s.
+        eta_high: Seconds left if all goes as in the slowest sixth.
     """
 
     name: str
@@ -127,3 +129,5 @@ class Progress:
     batch_size: int | None = None
     verdict: Verdict = OK
     reasons: Sequence[Reason] = ()
+    eta_low: float | None = None
+    eta_high: float | None = None

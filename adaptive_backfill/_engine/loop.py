@@ -255,8 +255,8 @@ class Loop:
         self, run: RunState, settled: RunState, outcome: Outcome, duration: float
     ) -> None:
         """Tell the hook of an attempt at *run* that came to *settled*; then rest."""
-        if settled.rows != run.rows:
-            self._meter.count(settled.rows)
+        if settled.batches != run.batches:
+            self._meter.count(settled)
         hook = self._work.on_success
         if hook is not None and self._succeeded(run, settled):
             given = await ask(hook, self._news(settled))

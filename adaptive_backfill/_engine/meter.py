@@ -1,24 +1,49 @@
-"""One run's times and its rate."""
+"""One run's times, its rate and its share."""
 
 from __future__ import annotations
 
-from adaptive_backfill._core.estimate import Sample, rate_of, windowed
+from collections.abc import Callable
+
+from adaptive_backfill._core.estimate import (
+    UNKNOWN,
+    Eta,
+    Sample,
+    eta_of,
+    rate_of,
+    share_of,
+    windowed,
+)
+from adaptive_backfill._core.result import RunStatus
+from adaptive_backfill._core.run import RunState
 from adaptive_backfill._ports import Clock
 
 __all__ = ["Meter"]
 
 
 class Meter:
-    """Knows since when a run runs, how long it was paused, how fast it goes."""
+    """Knows since when a run runs, how long it was paused, how fast it goes.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: Time.
+        share: The share that is done at a state; `None` where the rows tell it.
+
+    Attributes:
+        total: Rows there are, where that is known.
+    """
+
+    def __init__(
+        self, clock: Clock, share: Callable[[object], float | None] | None = None
+    ) -> None:
+        self.total: int | None = None
         self._clock = clock
+        self._share = share
         self._began = clock.monotonic()
         self._paused = 0.0
         self._paused_since: float | None = None
         self._samples: tuple[Sample, ...] = ()
+        self._shares: tuple[Sample, ...] = ()
         self._due = 0.0
-        self._rows = 0
+        self._run = RunState(None)
 
     @property
     def is_paused(self) -> bool:
@@ -48,24 +73,52 @@ class Meter:
             return self._paused
         return self._paused + self._clock.monotonic() - self._paused_since
 
-    def begin(self, rows: int) -> None:
-        """Take *rows*, done by earlier runs, as where the rate starts."""
-        self._rows = rows
-        self._samples = ((self._running(), rows),)
+    def begin(self, run: RunState) -> None:
+        """Take *run*, with the rows of earlier runs, as where the rate starts."""
+        self._run = run
+        self._samples = ((self._running(), run.rows),)
+        self._shares = self._shares_with(run)
 
-    def count(self, rows: int) -> None:
-        """Take note of *rows* done in all by now."""
-        self._rows = rows
+    def count(self, run: RunState) -> None:
+        """Take note of how far *run* is by now."""
+        self._run = run
         now = self._clock.monotonic()
         # A sample a second is enough for a minute's rate, and a batch may take
         # microseconds.
         if now >= self._due:
             self._due = now + 1.0
-            self._samples = windowed(self._samples, (self._running(), rows))
+            self._samples = self._samples_with(run)
+            self._shares = self._shares_with(run)
 
     def rate(self) -> float | None:
         """Return rows a second over the last minute of running time."""
-        return rate_of(windowed(self._samples, (self._running(), self._rows)))
+        return rate_of(self._samples_with(self._run))
+
+    def share(self, run: RunState) -> float | None:
+        """Return the share of *run* that is done, from 0 to 1."""
+        share = None if self._share is None else self._share(run.state)
+        if share is None:
+            return share_of(run.rows, self.total)
+        done = run.ending is not None and run.ending.status is RunStatus.DONE
+        return 1.0 if done else share
+
+    def eta(self, run: RunState) -> Eta:
+        """Return when *run* will end, by its share where that is known, or its rows."""
+        shares = self._shares_with(self._run)
+        if shares:
+            return eta_of(1.0 - (self.share(run) or 0.0), shares)
+        if self.total is None:
+            return UNKNOWN
+        return eta_of(self.total - run.rows, self._samples_with(self._run))
+
+    def _samples_with(self, run: RunState) -> tuple[Sample, ...]:
+        return windowed(self._samples, (self._running(), run.rows))
+
+    def _shares_with(self, run: RunState) -> tuple[Sample, ...]:
+        share = None if self._share is None else self._share(run.state)
+        if share is None:
+            return ()
+        return windowed(self._shares, (self._running(), share))
 
     def _running(self) -> float:
         return self.duration() - self.paused()

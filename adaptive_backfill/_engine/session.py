@@ -15,7 +15,6 @@ from typing import cast
 
 import structlog
 
-from adaptive_backfill._core.estimate import eta_of, share_of
 from adaptive_backfill._core.health import HealthContext
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
@@ -68,12 +67,11 @@ class Session:
         self.taken = asyncio.Event()
         self._reporter = Reporter(options, self.run_id, single=work.single)
         self._hooks = Hooks(self._reporter)
-        self._meter = Meter(self._clock)
+        self._meter = Meter(self._clock, work.share)
         self._lease: Lease | None = None
         self._keeper: Keeper | None = None
         self._loop: Loop | None = None
         self._waiting = False
-        self._total: int | None = None
         self._result: RunResult | None = None
 
     async def run(self) -> RunResult:
@@ -116,7 +114,7 @@ class Session:
         if loop is None:
             return self._early_progress(result)
         run = loop.run
-        rate = self._meter.rate()
+        eta = self._meter.eta(run)
         status = "paused" if self._meter.is_paused else "running"
         return Progress(
             name=name,
@@ -125,13 +123,15 @@ class Session:
             state=shown(run.state),
             batches=run.batches,
             rows=run.rows,
-            total=self._total,
-            share=share_of(run.rows, self._total),
-            rate=rate,
-            eta=eta_of(run.rows, self._total, rate),
+            total=self._meter.total,
+            share=self._meter.share(run),
+            rate=self._meter.rate(),
+            eta=eta.seconds,
             batch_size=loop.options.batch_size,
             verdict=loop.report.verdict,
             reasons=loop.reasons or loop.report.reasons,
+            eta_low=eta.low,
+            eta_high=eta.high,
         )
 
     def _early_progress(self, result: RunResult | None) -> Progress:
@@ -193,7 +193,7 @@ class Session:
             return result
         unit = self._unit()
         loop = self._loop = self._make_loop(opened.run, unit)
-        self._meter.begin(opened.run.rows)
+        self._meter.begin(opened.run)
         self._reporter.started(opened.run.state, resumed=opened.resumed)
         if opened.run.ending is None and await self._cut_short(self._watch()):
             loop.cut_short()
@@ -225,13 +225,21 @@ class Session:
                 restart=self._restart,
                 log=self._reporter.log,
             )
-            if work.total is not None and isinstance(opened, Opened):
-                self._total = await self._count(work.total)
+            if isinstance(opened, Opened):
+                self._meter.total = await self._total(opened.run)
         except asyncio.CancelledError:
             if not self.control.was_interrupted():
                 raise
             return Opened(RunState(None, ending=stopped("stopped while starting")))
         return opened
+
+    async def _total(self, run: RunState) -> int | None:
+        work = self._work
+        if work.left is not None:
+            left = await ask(work.left, run.state)
+            if is_count(left.value, least=0):
+                return run.rows + cast("int", left.value)
+        return None if work.total is None else await self._count(work.total)
 
     async def _count(self, total: Callable[[], object]) -> int | None:
         given = await ask(total)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_backfill._core.estimate import (
+    UNKNOWN,
     WINDOW,
+    Eta,
     Sample,
     eta_of,
     rate_of,
@@ -132,17 +134,63 @@ def test_a_share_is_between_zero_and_one(
     assert share_of(rows, total) == share
 
 
-@pytest.mark.parametrize(
-    ("rows", "total", "rate", "eta"),
-    [
-        (25, 100, 5.0, 15.0),
-        (100, 100, 5.0, 0.0),
-        (130, 100, 5.0, 0.0),
-        (25, None, 5.0, None),
-        (25, 100, None, None),
-    ],
-)
-def test_an_eta_is_what_is_left_at_this_rate(
-    rows: int, total: int | None, rate: float | None, eta: float | None
+def test_an_eta_is_what_is_left_at_this_rate() -> None:
+    samples = ((0.0, 0), (5.0, 25))
+
+    assert eta_of(75, samples) == Eta(15.0)
+    assert eta_of(0, samples) == Eta(0.0)
+    assert eta_of(-30, samples) == Eta(0.0)
+    assert eta_of(75, samples[:1]) == UNKNOWN
+
+
+def test_an_eta_lies_between_those_of_the_fastest_and_of_the_slowest_part() -> None:
+    samples = ((0.0, 0), (10.0, 100), (20.0, 300), (30.0, 350), (60.0, 350))
+
+    assert eta_of(700, samples) == Eta(120.0, 35.0, 140.0)
+
+
+def test_an_eta_has_no_interval_before_there_is_anything_to_compare() -> None:
+    assert eta_of(60, ((0.0, 0), (1.0, 10), (2.0, 30))) == Eta(4.0)
+
+
+@few
+@given(steps, st.floats(0.0, 1e9))
+def test_an_eta_lies_in_its_own_interval(
+    moves: list[tuple[float, int]], left: float
 ) -> None:
-    assert eta_of(rows, total, rate) == eta
+    samples, _ = walked(moves)
+
+    eta = eta_of(left, samples)
+
+    if eta.low is None or eta.high is None:
+        assert (eta.low, eta.high) == (None, None)
+    else:
+        assert eta.seconds is not None
+        assert 0.0 <= eta.low <= eta.seconds <= eta.high
+
+
+@few
+@given(st.floats(0.001, 10.0), st.integers(1, 1_000), st.integers(4, 200))
+def test_a_steady_run_has_a_narrow_interval(
+    seconds: float, rows: int, batches: int
+) -> None:
+    samples: tuple[Sample, ...] = ()
+    for batch in range(batches):
+        samples = (*samples, (batch * seconds, batch * rows))
+
+    eta = eta_of(1_000, samples)
+
+    assert eta.low == pytest.approx(eta.seconds, rel=1e-6)
+    assert eta.high == pytest.approx(eta.seconds, rel=1e-6)
+
+
+@few
+@given(steps, st.floats(0.001, 1e6), st.floats(0.0, 1e6))
+def test_less_that_is_left_never_takes_longer(
+    moves: list[tuple[float, int]], left: float, more: float
+) -> None:
+    samples, _ = walked(moves)
+    sooner, later = eta_of(left, samples), eta_of(left + more, samples)
+
+    for one, other in zip(sooner, later, strict=True):
+        assert one is None or (other is not None and one <= other)
