@@ -38,6 +38,7 @@ from tests.engine.sharing import (
     Told,
     names,
     never,
+    only,
     told,
 )
 
@@ -387,7 +388,8 @@ async def test_events_of_retries() -> None:
     with capture() as events:
         await testing.run(Count, clock, handle_batch=handle, retry=Retry(3))
 
-    one, two = clock.slept
+    one, two = (each["wait"] for each in only(events, "batch.retry"))
+    assert clock.slept == pytest.approx([one, two])
     assert told(events) == [
         START,
         _began(1, 0),
@@ -418,7 +420,7 @@ async def test_events_of_retries() -> None:
             {"batch": 1, "duration": 0.0},
             {"state": 0, "result": None, "attempt": 3},
         ),
-        _stop("done", 0, duration=one + two),
+        _stop("done", 0, duration=pytest.approx(one + two)),
     ]
 
 
