@@ -1,0 +1,243 @@
+"""One run's hold of a name in a `PostgresStore`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from adaptive_backfill._core.codec import encode
+from adaptive_backfill._core.last_seen import last_seen
+from adaptive_backfill._core.records import (
+    progress_text,
+    result_from,
+    result_text,
+    wishes_from,
+)
+from adaptive_backfill._core.result import Progress, RunResult, RunStatus
+from adaptive_backfill._core.snapshot import Snapshot, Wishes
+from adaptive_backfill._engine.memory_store import HISTORY
+from adaptive_backfill.errors import LeaseLost
+from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._store_database import StoreDatabase, changed
+from adaptive_backfill.postgres._store_sql import (
+    BEAT,
+    DISCARD,
+    FINISH,
+    FINISHED,
+    MINE,
+    RELEASE,
+    RELEASE_DONE,
+    SAVE,
+    THERE,
+    UNTOLD,
+    riding,
+)
+
+__all__ = ["PostgresLease"]
+
+_BEAT = 1.0
+"""Seconds between two beats at most, so that wishes are heard within two seconds."""
+
+
+class PostgresLease:
+    """Writes as long as no other run has taken over.
+
+    Its saves are done on a connection of the store's pool; or, for exactly once, in
+    the transaction of the batch: by `save_on` as a statement of its own, or as a part
+    of the batch's statement by `riding_update`; and the last one by `finish_on`.
+
+    Attributes:
+        name: The checkpoint's name.
+        token: The fencing token, which is greater than that of each run before.
+        run_id: Names the run.
+    """
+
+    def __init__(
+        self,
+        database: StoreDatabase,
+        name: str,
+        token: int,
+        *,
+        run_id: str,
+        state_type: object,
+    ) -> None:
+        self.name = name
+        self.token = token
+        self._database = database
+        self.run_id = run_id
+        self._state_type = state_type
+        self._shown: Progress | None = None
+        self._saving: asyncio.Task[None] | None = None
+
+    @property
+    def beat_every(self) -> float:
+        """Seconds between two calls of `beat`."""
+        return min(_BEAT, self._database.lease / 4)
+
+    async def load(self) -> Snapshot | None:
+        """Return the snapshot, or `None` where there is none."""
+        await self._saved()
+        return await self._database.load(self.name, self._state_type)
+
+    def save(self, snapshot: Snapshot) -> Awaitable[None]:
+        """Replace the snapshot and renew the lease, all or nothing.
+
+        The state is taken as it is now, and saved even if nobody awaits the answer.
+        """
+        saving = self._save(self._saving, self._save_arguments(snapshot))
+        self._saving = self._database.done_by_itself(saving)
+        return self._saving
+
+    async def finished(self) -> RunResult | None:
+        """Return how this name was finished, if it is remembered as such."""
+        return await self._result(FINISHED)
+
+    async def untold(self) -> RunResult | None:
+        """Return the result of `finish_on`, where no `release` has followed it.
+
+        So of a run that committed its last batch, and went away before it told
+        anybody: its `on_complete` is still to be called.
+        """
+        return await self._result(UNTOLD)
+
+    async def discard(self) -> None:
+        """Forget the snapshot and that it was ever finished."""
+        await self._saved()
+        self._prove(held=await self._database.changes(DISCARD, *self._held))
+
+    async def beat(self, progress: Progress) -> Wishes:
+        """Renew the lease, show *progress* to others, return what they wish.
+
+        Waits for no lock: while the run's own batch is about to commit, that renews
+        the lease, and nothing is shown.
+        """
+        found = await self._database.row(
+            BEAT, *self._held, progress_text(progress), self._database.lease
+        )
+        if found is None:
+            raise LeaseLost(self.name)
+        self._shown = progress
+        return wishes_from(found[0])
+
+    async def release(self, result: RunResult | None, *, handed_over: bool) -> None:
+        """Give the name free, and keep *result* in its history."""
+        await self._saved()
+        done = result is not None and result.status is RunStatus.DONE
+        await self._database.changes(
+            RELEASE_DONE if done else RELEASE,
+            *self._held,
+            self._last_progress(result, handed_over=handed_over),
+            self.run_id,
+            None if result is None else result_text(result),
+            handed_over,
+            HISTORY,
+        )
+
+    async def save_on(self, connection: Connection, snapshot: Snapshot) -> None:
+        """Save as a statement of the transaction that *connection* is in.
+
+        To be its last one before COMMIT: it locks the lease, and counts the lease's
+        time from now.
+
+        Raises:
+            LeaseLost: Another run has taken over. Roll back.
+            CheckpointError: The state would not come back as it is; nothing was sent.
+            asyncpg.PostgresError: What the server said, as it is.
+        """
+        arguments = self._save_arguments(snapshot)
+        status = await connection.execute(self._sql(SAVE), *arguments)
+        self._prove(held=changed(status))
+
+    async def finish_on(self, connection: Connection, result: RunResult) -> None:
+        """Mark the name as finished in the transaction that *connection* is in.
+
+        The snapshot goes in the same step. Until `release`, the result is `untold`.
+        To be the last statement before COMMIT.
+
+        Raises:
+            LeaseLost: Another run has taken over. Roll back.
+            asyncpg.PostgresError: What the server said, as it is.
+        """
+        arguments = (*self._held, result_text(result), self._database.lease)
+        status = await connection.execute(self._sql(FINISH), *arguments)
+        self._prove(held=changed(status))
+
+    async def is_on(self, connection: Connection) -> bool:
+        """Whether *connection* is to the database that this lease is kept in.
+
+        To be asked outside of a transaction.
+        """
+        if not await connection.fetchval(self._sql(THERE)):
+            return False
+        return await connection.fetchval(self._sql(MINE), *self._held) is not None
+
+    def riding_update(self, first_parameter: int, rows_from: str) -> str:
+        """Return the save as an UPDATE to be a CTE of the batch's own statement.
+
+        It adds the rows that the server counts to those that are kept, and returns
+        their new sum as `rows`. Where it gives no row, the lease is lost: roll back.
+
+        Args:
+            first_parameter: The number of its first parameter, from 1; the values of
+                this and the next six are the `riding_arguments`.
+            rows_from: What is counted: the name of the CTE with the batch's rows.
+
+        Example:
+            WITH done AS (UPDATE users SET ... RETURNING id),
+                 kept AS ({lease.riding_update(3, "done")})
+            SELECT (SELECT count(*) FROM done), (SELECT rows FROM kept)
+        """
+        return self._sql(riding(first_parameter, rows_from))
+
+    def riding_arguments(self, snapshot: Snapshot) -> tuple[object, ...]:
+        """Return the values of the parameters of `riding_update`.
+
+        Its `rows` are left out, because the server counts.
+
+        Raises:
+            CheckpointError: The state would not come back as it is.
+        """
+        name, token, state, form, batches, _, size, lease = self._save_arguments(
+            snapshot
+        )
+        return (name, token, state, form, batches, size, lease)
+
+    @property
+    def _held(self) -> tuple[str, int]:
+        return (self.name, self.token)
+
+    def _sql(self, template: str) -> str:
+        return self._database.tables.sql(template)
+
+    def _save_arguments(self, snapshot: Snapshot) -> tuple[object, ...]:
+        state, form = encode(snapshot.state, self._state_type)
+        counts = (snapshot.batches, snapshot.rows, snapshot.batch_size)
+        return (*self._held, state, form, *counts, self._database.lease)
+
+    async def _save(
+        self, before: asyncio.Task[None] | None, arguments: tuple[object, ...]
+    ) -> None:
+        if before is not None:
+            # Given up by whoever waited for it, and not to come after this one.
+            await asyncio.wait((before,))
+        self._prove(held=await self._database.changes(SAVE, *arguments))
+
+    async def _saved(self) -> None:
+        if self._saving is not None:
+            await asyncio.wait((self._saving,))
+
+    async def _result(self, template: str) -> RunResult | None:
+        found = await self._database.row(template, self.name)
+        return None if found is None else result_from(found[0])
+
+    def _prove(self, *, held: bool) -> None:
+        if not held:
+            raise LeaseLost(self.name)
+
+    def _last_progress(
+        self, result: RunResult | None, *, handed_over: bool
+    ) -> str | None:
+        shown = self._shown
+        if shown is None or (result is None and not handed_over):
+            return None
+        return progress_text(last_seen(shown, result))
