@@ -20,6 +20,7 @@ from adaptive_backfill.postgres._connecting import (
 )
 from adaptive_backfill.postgres._limits import seconds_left
 from adaptive_backfill.postgres._source import Database, Unusable
+from adaptive_backfill.postgres.capabilities import Capabilities
 
 __all__ = ["MonitorConnection"]
 
@@ -38,6 +39,7 @@ class MonitorConnection:
         self._users = 0
         self._open: Opened | None = None
         self._refusal: Unusable | None = None
+        self._capabilities: Capabilities | None = None
 
     @classmethod
     def of(cls, database: Database, context: HealthContext) -> MonitorConnection:
@@ -76,6 +78,22 @@ class MonitorConnection:
             if not self._users:
                 self._refusal = None
                 await self._hang_up()
+
+    async def capabilities(self, connection: Connection, limit: float) -> Capabilities:
+        """Return what the server can tell; asked once for as long as it is open.
+
+        So a grant, or an extension, counts from the next sampling on.
+
+        Args:
+            connection: That of the turn.
+            limit: Seconds that it may take.
+
+        Raises:
+            TimeoutError: It took longer.
+        """
+        if self._capabilities is None:
+            self._capabilities = await Capabilities.of(connection, limit)
+        return self._capabilities
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
@@ -116,6 +134,6 @@ class MonitorConnection:
 
     async def _hang_up(self) -> None:
         # Forgotten first: who asks meanwhile must not get what is being closed.
-        opened, self._open = self._open, None
+        opened, self._open, self._capabilities = self._open, None, None
         if opened is not None:
             await finish(opened.give_back())

@@ -7,23 +7,16 @@ and what is remembered is here, once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
-import structlog
+import anyio
+import asyncpg
 
-from adaptive_backfill._core.answers import (
-    OK,
-    Halt,
-    Measure,
-    Pause,
-    Slow,
-    Verdict,
-    badness,
-)
+from adaptive_backfill._core.answers import OK, Halt, Pause, Slow, Verdict, badness
 from adaptive_backfill._core.health import HealthCheck, HealthContext
-from adaptive_backfill._core.rules import is_name
 from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
+from adaptive_backfill.postgres._finding import Finding, Gap
 from adaptive_backfill.postgres._limits import seconds_left
 from adaptive_backfill.postgres._monitor_connection import MonitorConnection
 from adaptive_backfill.postgres._source import (
@@ -32,35 +25,40 @@ from adaptive_backfill.postgres._source import (
     database_of,
     source_problems,
 )
+from adaptive_backfill.postgres._telling import tell_absent, tell_unseen
+from adaptive_backfill.postgres._terms import Action, Terms
+from adaptive_backfill.postgres.capabilities import Absent, Capabilities
 
-__all__ = ["Action", "Finding", "Row", "Signal", "Terms", "health_check"]
-
-Action: TypeAlias = Literal["halt", "pause", "slow"]
-"""What a run does while a limit is broken."""
+__all__ = [
+    "ANSWERS",
+    "Judge",
+    "Look",
+    "Row",
+    "Signal",
+    "health_check",
+    "last_look",
+    "patient",
+]
 
 Row: TypeAlias = Mapping[str, Any]
+Judge: TypeAlias = Callable[[Sequence[Row], object], Finding]
 
-_ANSWERS: dict[str, Callable[[object], Verdict]] = {
+ANSWERS: dict[str, Callable[[object], Verdict]] = {
     "halt": Halt,
     "pause": Pause,
     "slow": Slow,
 }
 
-_TOLD = "adaptive_backfill.postgres: a blind check was warned of"
-
-
-class Finding(NamedTuple):
-    """What one look at a signal says.
-
-    Attributes:
-        over: The limit that is broken, with its numbers; `None` where none is.
-        unseen: What could not be seen, and what to do about it.
-        memory: Handed to the next judgement of the same run.
-    """
-
-    over: Measure | None = None
-    unseen: str | None = None
-    memory: object = None
+# A server that answers so will answer so next time too.
+_CANNOT_TELL = (
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.UndefinedTableError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +66,30 @@ class Signal:
     """One thing that a database can be asked.
 
     Attributes:
-        sql: One statement that reads, valid on PostgreSQL 13 to 18.
+        sql: One statement that reads, valid on PostgreSQL 13 to 18; or what makes it
+            from what the server can tell, and raises `Absent` where it cannot.
         judge: Takes its rows, and what the look before remembered (`None` at a run's
             first); pure.
+        args: Returns what its `$1`, `$2`, … stand for, at each look.
+        every: Seconds in which a judgement holds, for what is dear to ask.
     """
 
-    sql: str
-    judge: Callable[[Sequence[Row], object], Finding]
+    sql: str | Callable[[Capabilities], str]
+    judge: Judge
+    args: Callable[[], tuple[object, ...]] = tuple
+    every: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a check makes of a finding.
+class Look(NamedTuple):
+    """What was found, and when by the event loop's clock."""
 
-    Attributes:
-        action: What a broken limit leads to.
-        name: The check's name, if not its own.
-        allow_blind: Whether to go by what is seen where something is not.
-    """
+    finding: Finding
+    at: float
 
-    action: Action
-    name: str | None = None
-    allow_blind: bool = False
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with these."""
-        found: list[str] = []
-        if self.action not in get_args(Action):
-            words = " or ".join(map(repr, get_args(Action)))
-            found.append(f"action must be {words}, not {self.action!r}")
-        if self.name is not None and not is_name(self.name):
-            found.append(f"name must be a non-empty str, not {self.name!r}")
-        if not isinstance(self.allow_blind, bool):
-            found.append(f"allow_blind must be True or False, not {self.allow_blind!r}")
-        return found
+    @property
+    def worked(self) -> bool:
+        """Whether the server could tell."""
+        return self.finding.absent is None
 
 
 def health_check(
@@ -127,11 +115,22 @@ def health_check(
     if found:
         raise ConfigurationError(found, subject=title)
     name = terms.name or title
-    # Unknown is not healthy: a check that only slows still stops for what it cannot
-    # tell, as it does where it is blind.
-    unknown: Action = "pause" if terms.action == "slow" else terms.action
-    asks = _Asks(name, signal, source, terms, unknown)
-    return HealthCheck(asks, name=name, on_error=unknown)
+    asks = _Asks(name, signal, source, terms, terms.unknown)
+    return HealthCheck(asks, name=name, on_error=asks.unknown)
+
+
+def patient(check: HealthCheck) -> HealthCheck:
+    """Return *check*, but one that only pauses while it cannot tell."""
+    if not isinstance(check.fn, _Asks):
+        return check
+    asks = replace(check.fn, unknown="pause")
+    return HealthCheck(asks, name=check.name, on_error="pause")
+
+
+def last_look(check: HealthCheck, context: HealthContext) -> Look | None:
+    """Return what *check* found last in the run of *context*, healthy or not."""
+    found = context.memory.get(check.fn)
+    return found if isinstance(found, Look) else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,45 +144,64 @@ class _Asks:
     unknown: Action
 
     async def __call__(self, context: HealthContext) -> Verdict:
+        found = context.memory.get(self)
+        last = found if isinstance(found, Look) else None
+        if last is not None and self._still_holds(last):
+            return self._verdict(last.finding)
         try:
             rows = await self._rows(context)
+        except Absent as why:
+            return self._without(why.gap, last, context)
         except Unusable as why:
-            return _ANSWERS[self.unknown](str(why))
-        finding = self.signal.judge(rows, context.memory.get(self))
-        context.memory[self] = finding.memory
+            return ANSWERS[self.unknown](str(why))
+        except _CANNOT_TELL as error:
+            if last is not None and last.worked:
+                raise
+            gap = Gap(f"the server cannot tell: {error}", f"leave {self.name} out")
+            return self._without(gap, last, context)
+        finding = self.signal.judge(rows, last.finding.memory if last else None)
+        self._remember(finding, context)
         if finding.unseen is not None:
-            self._warn(finding.unseen, context)
+            tell_unseen(self.name, finding.unseen, context, self.terms)
         return self._verdict(finding)
+
+    def _still_holds(self, last: Look) -> bool:
+        if last.finding.measure is None:
+            return False
+        return anyio.current_time() - last.at < self.signal.every
 
     async def _rows(self, context: HealthContext) -> list[Row]:
         database = await database_of(self.source, context.pool)
         line = MonitorConnection.of(database, context)
         async with line.turn(context.untimed) as connection:
             limit = seconds_left()
+            sql = self.signal.sql
             try:
+                if not isinstance(sql, str):
+                    sql = sql(await line.capabilities(connection, limit))
                 # Never in a transaction, where statistics are frozen.
-                records = await connection.fetch(self.signal.sql, timeout=limit)
+                args = self.signal.args()
+                records = await connection.fetch(sql, *args, timeout=seconds_left())
             except TimeoutError:
                 raise HealthCheckTimeout(self.name, limit) from None
         return [dict(record) for record in records]
 
+    def _without(self, gap: Gap, last: Look | None, context: HealthContext) -> Verdict:
+        """Do without a signal that this server never told."""
+        if last is not None and last.worked:
+            return ANSWERS[self.unknown](str(gap))
+        # Not held against the run: it would wait for ever for what does not exist.
+        tell_absent(self.name, gap, context)
+        self._remember(Finding(absent=gap), context)
+        return OK
+
+    def _remember(self, finding: Finding, context: HealthContext) -> None:
+        context.memory[self] = Look(finding, anyio.current_time())
+
     def _verdict(self, finding: Finding) -> Verdict:
         verdicts: list[Verdict] = [OK]
         if finding.over is not None:
-            verdicts.append(_ANSWERS[self.terms.action](finding.over))
+            verdicts.append(ANSWERS[self.terms.action](finding.over))
         if finding.unseen is not None and not self.terms.allow_blind:
-            verdicts.append(Pause(finding.unseen))
+            verdicts.append(Pause(str(finding.unseen)))
         return max(verdicts, key=badness)
-
-    def _warn(self, unseen: str, context: HealthContext) -> None:
-        # Once a run, whichever check comes first: they lack the same grant.
-        if _TOLD not in context.memory:
-            context.memory[_TOLD] = True
-            structlog.get_logger("adaptive_backfill").warning(
-                "health check is blind",
-                backfill=context.name,
-                run_id=context.run_id,
-                check=self.name,
-                reason=unseen,
-                allowed=self.terms.allow_blind,
-            )

@@ -6,130 +6,122 @@ one connection, in autocommit; a DSN is connected to once a sampling, as
 `adaptive_backfill:<name>`. What is remembered between two looks belongs to the run, so
 a check may be shared by classes, by runs at the same time, and by event loops.
 
-A check that cannot look, for want of a pool, a connection or a grant, is unhealthy and
-says so: `Halt` where its action is to halt, else `Pause`.
+Further, by keyword:
+
+* *limit*: the number from which on it is unhealthy, in the unit that the check says.
+* *action*: what a run does then: `"halt"`, `"pause"` or `"slow"`. By default budgets
+  (lag, slots, archive) pause, gauges slow, and what needs a person halts.
+* *name*: the check's name, in reasons.
+* *allow_blind*, where sessions of others must be seen: whether to go by what the role
+  can see. Without it a role that lacks `pg_monitor` pauses the run.
+
+All raise `ConfigurationError` for an argument out of its bounds.
+
+A check that cannot look, for want of a pool, a connection or an answer, is unhealthy
+and says so: `Halt` where its action is to halt, else `Pause`. One whose view, extension
+or function is not there at a run's first look is left out of that run, with a warning.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
 
 from adaptive_backfill._core.health import HealthCheck
-from adaptive_backfill._core.rules import is_count, is_number
-from adaptive_backfill.postgres._signal import Action, Terms, health_check
+from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._source import Source
-from adaptive_backfill.postgres.signals.sessions import longest_query
-from adaptive_backfill.postgres.signals.storage import table_cache_hits, temp_bytes
+from adaptive_backfill.postgres._terms import Action
+from adaptive_backfill.postgres.signals.archiving import (
+    archive_queue,
+    archiver_failing,
+)
+from adaptive_backfill.postgres.signals.client import event_loop_lag
+from adaptive_backfill.postgres.signals.conflicts import deadlocks, recovery_conflicts
+from adaptive_backfill.postgres.signals.locks import blocked_by_us, lock_waits
+from adaptive_backfill.postgres.signals.reading import cache_hits, read_latency
+from adaptive_backfill.postgres.signals.replication import (
+    replay_lag,
+    replicas,
+    standby_lag,
+)
+from adaptive_backfill.postgres.signals.server import (
+    read_only,
+    server_restarted,
+    xid_age,
+)
+from adaptive_backfill.postgres.signals.sessions import (
+    active_sessions,
+    connections,
+    long_waiting_queries,
+    lwlock_io_waits,
+)
+from adaptive_backfill.postgres.signals.slots import endangered_slots, slot_lag
+from adaptive_backfill.postgres.signals.statements import statement_latency
+from adaptive_backfill.postgres.signals.storage import hot_io_tables
+from adaptive_backfill.postgres.signals.temp import (
+    live_temp_files,
+    temp_file_usage,
+    temp_write_rate,
+)
+from adaptive_backfill.postgres.signals.transactions import (
+    idle_in_transaction,
+    oldest_transaction,
+    prepared_transactions,
+)
+from adaptive_backfill.postgres.signals.vacuum import (
+    dead_rows,
+    vacuum_debt,
+    vacuum_running,
+    wraparound_vacuum,
+)
+from adaptive_backfill.postgres.signals.wal import (
+    checkpoint_pressure,
+    requested_checkpoints,
+    wal_rate,
+)
 
 __all__ = [
     "Action",
     "Source",
+    "active_sessions",
+    "archive_queue",
+    "archiver_failing",
+    "blocked_by_us",
+    "cache_hits",
+    "checkpoint_pressure",
+    "connections",
+    "dead_rows",
+    "deadlocks",
+    "endangered_slots",
+    "event_loop_lag",
+    "everything",
     "hot_io_tables",
+    "idle_in_transaction",
+    "live_temp_files",
+    "lock_waits",
     "long_waiting_queries",
+    "lwlock_io_waits",
+    "oldest_transaction",
     "pg_health_checks",
+    "prepared_transactions",
+    "read_latency",
+    "read_only",
     "recommended",
+    "recovery_conflicts",
+    "replay_lag",
+    "replicas",
+    "requested_checkpoints",
+    "server_restarted",
+    "slot_lag",
+    "standby_lag",
+    "statement_latency",
     "temp_file_usage",
+    "temp_write_rate",
+    "vacuum_debt",
+    "vacuum_running",
+    "wal_rate",
+    "wraparound_vacuum",
+    "xid_age",
 ]
-
-
-def long_waiting_queries(
-    pool: Source = None,
-    *,
-    limit: float | timedelta = 60.0,
-    action: Action = "halt",
-    name: str | None = None,
-    allow_blind: bool = False,
-) -> HealthCheck:
-    """Unhealthy while a query of somebody else has been running for too long.
-
-    That is an *active* query of a client in the same database, waiting for a lock or
-    not. A session that idles in a transaction runs no query and does not count, nor do
-    replicas, background processes, and sessions whose `application_name` begins with
-    ``adaptive_backfill``.
-
-    Args:
-        pool: Where to look; see above.
-        limit: Seconds, or a timedelta, of 0 or more.
-        action: What a run does meanwhile.
-        name: The check's name, in reasons.
-        allow_blind: Whether to go by the queries that the role can see. Without it a
-            role that lacks `pg_monitor` (or `pg_read_all_stats`) pauses the run: the
-            queries of others, hidden from it, are not known to be short.
-
-    Raises:
-        ConfigurationError: An argument is out of these bounds.
-    """
-    seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
-    problems = []
-    if not is_number(seconds):
-        problems.append(f"limit must be seconds of 0 or more, not {limit!r}")
-    terms = Terms(action, name, allow_blind)
-    signal = longest_query(seconds)
-    return health_check("long_waiting_queries", signal, pool, terms, *problems)
-
-
-def hot_io_tables(
-    pool: Source = None,
-    *,
-    limit: float = 0.5,
-    min_accesses: int = 10_000,
-    action: Action = "halt",
-    name: str | None = None,
-) -> HealthCheck:
-    """Unhealthy when a table that is much read is mostly read from disk.
-
-    Judged by what was accessed since the look before, table by table, indexes and
-    TOAST included; a table with less than *min_accesses* is judged together with its
-    next look, for a minute at most. The first look of a run is a baseline, and healthy.
-
-    Args:
-        pool: Where to look; see above.
-        limit: The cache hit ratio, 0 to 1, below which a table is hot.
-        min_accesses: Block accesses from which a ratio says something; 1 or more.
-        action: What a run does then.
-        name: The check's name, in reasons.
-
-    Raises:
-        ConfigurationError: An argument is out of these bounds.
-    """
-    problems = []
-    if not is_number(limit) or limit > 1:
-        problems.append(f"limit must be a ratio from 0 to 1, not {limit!r}")
-    if not is_count(min_accesses):
-        problems.append(
-            f"min_accesses must be an int of 1 or more, not {min_accesses!r}"
-        )
-    signal = table_cache_hits(limit, min_accesses)
-    return health_check("hot_io_tables", signal, pool, Terms(action, name), *problems)
-
-
-def temp_file_usage(
-    pool: Source = None,
-    *,
-    limit: float = 500_000_000,
-    action: Action = "halt",
-    name: str | None = None,
-) -> HealthCheck:
-    """Unhealthy when queries spill too much to temporary files.
-
-    Judged by what was written between two looks: `health_interval` apart in mode
-    `async`, a batch apart in mode `sync`. PostgreSQL counts a file when it is closed.
-    The first look of a run is a baseline, and healthy.
-
-    Args:
-        pool: Where to look; see above.
-        limit: Bytes, 0 or more, in the whole database.
-        action: What a run does then.
-        name: The check's name, in reasons.
-
-    Raises:
-        ConfigurationError: An argument is out of these bounds.
-    """
-    problems = []
-    if not is_number(limit):
-        problems.append(f"limit must be bytes, 0 or more, not {limit!r}")
-    signal = temp_bytes(limit)
-    return health_check("temp_file_usage", signal, pool, Terms(action, name), *problems)
 
 
 def pg_health_checks(
@@ -152,20 +144,107 @@ def pg_health_checks(
     ]
 
 
-def recommended(pool: Source = None) -> list[HealthCheck]:
-    """Return the checks for production: nothing here ends a run by itself.
+def recommended(
+    pool: Source = None,
+    *,
+    table: str | None = None,
+    standbys: Sequence[Source] = (),
+) -> list[HealthCheck]:
+    """Return the checks for production.
 
-    Long queries pause the run, since each batch would add to what they wait for; cold
-    tables and temporary files slow it down.
+    Only what needs a person halts a run: a database that cannot be written, a slot
+    that loses WAL, transaction ids that run out. Budgets pause it, everything else
+    slows it, and what cannot be seen or is not there is warned of once: also with an
+    ordinary role, on a small server alone, a run goes on.
 
     Args:
         pool: Where to look; see above.
+        table: The table that is worked on, whose vacuum counts then.
+        standbys: DSNs of standbys whose lag counts.
 
     Raises:
-        ConfigurationError: *pool* is none.
+        ConfigurationError: An argument is none.
     """
-    return [
-        long_waiting_queries(pool, action="pause"),
+    critical = [read_only(pool), endangered_slots(pool), xid_age(pool)]
+    budgets = [
+        replay_lag(pool, allow_blind=True),
+        *_of_standbys(standbys),
+        slot_lag(pool),
+        archive_queue(pool),
+        archiver_failing(pool),
+        blocked_by_us(pool),
+    ]
+    gauges = [
+        lock_waits(pool),
+        connections(pool),
+        active_sessions(pool, allow_blind=True),
+        long_waiting_queries(pool, action="slow", allow_blind=True),
+        oldest_transaction(pool, allow_blind=True),
+        idle_in_transaction(pool, allow_blind=True),
+        prepared_transactions(pool),
+        wal_rate(pool),
+        checkpoint_pressure(pool),
+        requested_checkpoints(pool),
         hot_io_tables(pool, action="slow"),
         temp_file_usage(pool, action="slow"),
+        deadlocks(pool),
+        event_loop_lag(),
+    ]
+    chosen = [*critical, *budgets, *_of_table(pool, table), *gauges]
+    # A connection that is lost for a moment is no reason to end a run.
+    return [patient(check) for check in chosen]
+
+
+def everything(
+    pool: Source = None,
+    *,
+    table: str | None = None,
+    standbys: Sequence[Source] = (),
+) -> list[HealthCheck]:
+    """Return every check that there is, each with its default limit and action.
+
+    Args:
+        pool: Where to look; see above.
+        table: The table that is worked on.
+        standbys: DSNs of standbys.
+
+    Raises:
+        ConfigurationError: An argument is none.
+    """
+    more = [
+        server_restarted(pool),
+        replicas(pool, limit=0),
+        *(
+            recovery_conflicts(dsn, name=_numbered("recovery_conflicts", number))
+            for number, dsn in enumerate(standbys, 1)
+        ),
+        lwlock_io_waits(pool),
+        cache_hits(pool),
+        read_latency(pool),
+        temp_write_rate(pool),
+        live_temp_files(pool),
+        statement_latency(pool),
+    ]
+    return [*recommended(pool, table=table, standbys=standbys), *more]
+
+
+def _of_standbys(standbys: Sequence[Source]) -> list[HealthCheck]:
+    return [
+        standby_lag(dsn, name=_numbered("standby_lag", number))
+        for number, dsn in enumerate(standbys, 1)
+    ]
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
+
+
+def _of_table(pool: Source, table: str | None) -> list[HealthCheck]:
+    if table is None:
+        return []
+    return [
+        wraparound_vacuum(pool, table=table),
+        vacuum_running(pool, table=table),
+        vacuum_debt(pool, table=table),
+        dead_rows(pool, table=table),
     ]

@@ -13,7 +13,9 @@ import asyncpg
 
 from adaptive_backfill import HealthCheck, HealthContext, Verdict
 from adaptive_backfill.postgres import checks
-from adaptive_backfill.postgres._signal import Finding, Row, Signal, Terms, health_check
+from adaptive_backfill.postgres._finding import Finding
+from adaptive_backfill.postgres._signal import Row, Signal, health_check
+from adaptive_backfill.postgres._terms import Terms
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

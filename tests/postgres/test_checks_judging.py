@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_backfill._core.answers import Measure
-from adaptive_backfill.postgres._signal import Finding, Signal
-from adaptive_backfill.postgres.signals.sessions import longest_query
-from adaptive_backfill.postgres.signals.storage import table_cache_hits, temp_bytes
+from adaptive_backfill.postgres._finding import MEGABYTES, SECONDS, Finding
+from adaptive_backfill.postgres._signal import Judge
+from adaptive_backfill.postgres.signals.activity import unseen_sessions
+from adaptive_backfill.postgres.signals.kinds import gauge, growth
+from adaptive_backfill.postgres.signals.storage import table_cache_hits
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 TUESDAY = datetime(2026, 1, 6, tzinfo=UTC)
@@ -24,15 +26,22 @@ ratios = st.floats(0, 1)
 counts = st.integers(0, 10**12)
 
 
+def longest_query(limit: float) -> Judge:
+    return gauge("longest_query", limit, SECONDS, unseen=unseen_sessions)
+
+
+def temp_bytes(limit: float) -> Judge:
+    return growth("temp_files", limit, MEGABYTES, note="written")
+
+
 def sessions(seconds: float | None = None, **changes: object) -> dict[str, object]:
     row: dict[str, object] = {
         "role": "app",
         "sees_others": True,
         "hidden": 0,
         "untracked": 0,
-        "pid": 123,
-        "application_name": "web",
-        "seconds": seconds,
+        "observed": seconds,
+        "note": "pid 123, app web",
     }
     return row | changes
 
@@ -40,7 +49,7 @@ def sessions(seconds: float | None = None, **changes: object) -> dict[str, objec
 def spilled(
     count: int, since: datetime = MONDAY, *, counted: bool = True
 ) -> dict[str, object]:
-    return {"temp_bytes": count, "since": since, "counted": counted}
+    return {"value": count, "at": 0.0, "since": since, "counted": counted}
 
 
 def blocks(
@@ -63,10 +72,10 @@ def blocks(
     }
 
 
-def judged(signal: Signal, *looks: Sequence[Mapping[str, Any]]) -> Finding:
+def judged(judge: Judge, *looks: Sequence[Mapping[str, Any]]) -> Finding:
     finding = Finding()
     for rows in looks:
-        finding = signal.judge(rows, finding.memory)
+        finding = judge(rows, finding.memory)
     return finding
 
 
@@ -75,9 +84,9 @@ def test_a_query_that_runs_longer_is_never_judged_better(
     limit: float, one: float, other: float
 ) -> None:
     shorter, longer = sorted((one, other))
-    signal = longest_query(limit)
+    judge = longest_query(limit)
 
-    over = [judged(signal, [sessions(age)]).over for age in (shorter, longer)]
+    over = [judged(judge, [sessions(age)]).over for age in (shorter, longer)]
 
     assert [one is not None for one in over] == [shorter > limit, longer > limit]
 
@@ -90,14 +99,8 @@ def test_the_longest_query_is_told_with_its_numbers_and_whose_it_is() -> None:
     assert (finding.over.observed, finding.over.limit) == (73.0, 60.0)
 
 
-def test_a_session_without_application_name_is_told_by_its_pid() -> None:
-    finding = judged(longest_query(60.0), [sessions(73.0, application_name="")])
-
-    assert finding.over == "longest_query 73 s > 60 s (pid 123)"
-
-
 def test_a_server_without_queries_is_healthy() -> None:
-    finding = judged(longest_query(0.0), [sessions(None, pid=None)])
+    finding = judged(longest_query(0.0), [sessions(None, note="")])
 
     assert finding == Finding()
 
@@ -105,7 +108,7 @@ def test_a_server_without_queries_is_healthy() -> None:
 def test_what_a_role_may_not_see_is_told_with_the_grant_that_it_lacks() -> None:
     finding = judged(longest_query(60.0), [sessions(sees_others=False, hidden=3)])
 
-    assert finding.unseen == (
+    assert str(finding.unseen) == (
         "cannot see the queries of other roles (3 hidden now); "
         "grant pg_monitor to app, or say allow_blind=True"
     )
@@ -114,7 +117,7 @@ def test_what_a_role_may_not_see_is_told_with_the_grant_that_it_lacks() -> None:
 def test_sessions_that_are_not_tracked_are_not_taken_for_idle() -> None:
     finding = judged(longest_query(60.0), [sessions(untracked=2)])
 
-    assert finding.unseen == (
+    assert str(finding.unseen) == (
         "cannot see what 2 sessions do; set track_activities = on for them"
     )
 
@@ -131,10 +134,10 @@ def test_more_temporary_bytes_are_never_judged_better(
     limit: int, before: int, one: int, other: int
 ) -> None:
     fewer, more = sorted((one, other))
-    signal = temp_bytes(limit)
+    judge = temp_bytes(limit)
 
     over = [
-        judged(signal, [spilled(before)], [spilled(before + written)]).over
+        judged(judge, [spilled(before)], [spilled(before + written)]).over
         for written in (fewer, more)
     ]
 
@@ -168,11 +171,11 @@ def test_temporary_bytes_that_were_judged_are_not_judged_again() -> None:
     "after", [spilled(10), spilled(5_000, TUESDAY)], ids=["fell", "another since"]
 )
 def test_a_reset_of_temporary_bytes_is_a_new_baseline(after: dict[str, object]) -> None:
-    signal = temp_bytes(500)
-    again = dict(after, temp_bytes=10**6)
+    judge = temp_bytes(500)
+    again = dict(after, value=10**6)
 
-    at_reset = judged(signal, [spilled(1_000)], [after])
-    later = judged(signal, [spilled(1_000)], [after], [again])
+    at_reset = judged(judge, [spilled(1_000)], [after])
+    later = judged(judge, [spilled(1_000)], [after], [again])
 
     assert at_reset.over is None
     assert later.over is not None
@@ -180,8 +183,8 @@ def test_a_reset_of_temporary_bytes_is_a_new_baseline(after: dict[str, object]) 
 
 def test_a_server_that_does_not_count_is_not_taken_for_idle() -> None:
     unseen = [
-        judged(temp_bytes(500), [spilled(0, counted=False)]).unseen,
-        judged(table_cache_hits(0.5, 1), [blocks(0, 0, counted=False)]).unseen,
+        str(judged(temp_bytes(500), [spilled(0, counted=False)]).unseen),
+        str(judged(table_cache_hits(0.5, 1), [blocks(0, 0, counted=False)]).unseen),
     ]
 
     assert unseen == 2 * ["cannot see what is read and written; set track_counts = on"]
@@ -197,10 +200,10 @@ def test_more_reads_from_disk_are_never_judged_better(
     limit: float, accesses: int, shares: tuple[float, float], least: int
 ) -> None:
     fewer, more = sorted(round(share * accesses) for share in shares)
-    signal = table_cache_hits(limit, least)
+    judge = table_cache_hits(limit, least)
 
     over = [
-        judged(signal, [blocks(0, 0)], [blocks(read, accesses - read)]).over
+        judged(judge, [blocks(0, 0)], [blocks(read, accesses - read)]).over
         for read in (fewer, more)
     ]
 
@@ -215,9 +218,9 @@ def test_the_first_look_at_a_table_is_healthy_whatever_was_read(
 
 
 def test_a_hot_table_is_told_with_its_name_and_its_reads() -> None:
-    signal = table_cache_hits(0.5, 10_000)
+    judge = table_cache_hits(0.5, 10_000)
 
-    finding = judged(signal, [blocks(50, 900_000)], [blocks(9_050, 901_000)])
+    finding = judged(judge, [blocks(50, 900_000)], [blocks(9_050, 901_000)])
 
     assert finding.over == ("cache_hit_ratio 0.1 < 0.5 (public.t1, 9000 blocks read)")
 
@@ -233,9 +236,9 @@ def test_of_several_hot_tables_the_most_read_is_told() -> None:
 
 
 def test_a_table_that_is_hardly_read_is_not_judged() -> None:
-    signal = table_cache_hits(0.5, 10_000)
+    judge = table_cache_hits(0.5, 10_000)
 
-    assert judged(signal, [blocks(0, 0)], [blocks(9_999, 0)]).over is None
+    assert judged(judge, [blocks(0, 0)], [blocks(9_999, 0)]).over is None
 
 
 def test_looks_in_quick_succession_add_up_to_one_that_can_be_judged() -> None:
@@ -252,11 +255,11 @@ def test_looks_in_quick_succession_add_up_to_one_that_can_be_judged() -> None:
 
 def test_reads_of_more_than_a_minute_do_not_add_up() -> None:
     looks = [[blocks(100 * look, 0, at=float(look))] for look in range(1_000)]
-    signal = table_cache_hits(0.5, 10_000)
+    judge = table_cache_hits(0.5, 10_000)
     memory: object = None
 
     for rows in looks:
-        finding = signal.judge(rows, memory)
+        finding = judge(rows, memory)
         memory = finding.memory
         assert finding.over is None
 
@@ -267,11 +270,11 @@ def test_reads_of_more_than_a_minute_do_not_add_up() -> None:
     ids=["reads fell", "hits fell", "another since"],
 )
 def test_a_reset_of_a_table_is_a_new_baseline(after: dict[str, object]) -> None:
-    signal = table_cache_hits(0.5, 100)
+    judge = table_cache_hits(0.5, 100)
     again = dict(after, read=10**6)
 
-    at_reset = judged(signal, [blocks(800, 800)], [after])
-    later = judged(signal, [blocks(800, 800)], [after], [again])
+    at_reset = judged(judge, [blocks(800, 800)], [after])
+    later = judged(judge, [blocks(800, 800)], [after], [again])
 
     assert at_reset.over is None
     assert later.over is not None
@@ -303,12 +306,12 @@ def test_the_share_of_one_look_is_not_diluted_by_years_before_it() -> None:
 
 def test_each_of_a_series_of_looks_is_judged_by_the_one_before() -> None:
     totals = [0, 400, 900, 1_700, 1_700]
-    signal = temp_bytes(500)
+    judge = temp_bytes(500)
     memory: object = None
     over = []
 
     for total in totals:
-        finding = signal.judge([spilled(total)], memory)
+        finding = judge([spilled(total)], memory)
         memory = finding.memory
         over.append(finding.over is not None)
 

@@ -28,6 +28,17 @@ async def test_a_query_past_the_limit_halts_the_run_by_name_pid_and_numbers(
 
 
 @pytest.mark.asyncio
+async def test_a_session_without_application_name_is_told_by_its_pid(
+    database: str, pool: Pool
+) -> None:
+    async with query_running(database) as pid:
+        verdict = await ask(long_waiting_queries(pool, limit=0))
+
+    assert isinstance(verdict, Halt)
+    assert str(verdict.reason).endswith(f"s > 0 s (pid {pid})")
+
+
+@pytest.mark.asyncio
 async def test_the_text_of_a_long_query_is_told_to_nobody(
     database: str, pool: Pool
 ) -> None:

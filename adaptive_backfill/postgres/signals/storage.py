@@ -1,49 +1,36 @@
-"""What is read from disk and what is spilled to it, by counters.
-
-A counter only grows until it is reset, so its value says nothing: what counts is the
-difference to the look before. The first look of a run, and the first after a reset
-(another `since`, or a number that fell), is only a baseline.
-"""
+"""Tables that are read from disk, by the counters of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from adaptive_backfill._core.answers import Measure
-from adaptive_backfill.postgres._signal import Finding, Row, Signal
+from adaptive_backfill._core.health import HealthCheck
+from adaptive_backfill._core.rules import is_count
+from adaptive_backfill.postgres._finding import RATIO, Finding, measured
+from adaptive_backfill.postgres._signal import Judge, Row, Signal, health_check
+from adaptive_backfill.postgres._source import Source
+from adaptive_backfill.postgres._terms import Action, Terms
+from adaptive_backfill.postgres.signals.kinds import COUNTING, uncounted
 
-__all__ = ["table_cache_hits", "temp_bytes"]
-
-_UNCOUNTED = "cannot see what is read and written; set track_counts = on"
-
-_MEGABYTE = 1_000_000
+__all__ = ["hot_io_tables", "table_cache_hits"]
 
 # A table that is hardly read takes its time to reach a sample worth judging; past
 # this it says nothing of the present any more.
 _LONGEST_WINDOW = 60.0
 
-_SINCE = "greatest(stats_reset, pg_postmaster_start_time())"
-
-_TEMP_BYTES = f"""
-SELECT temp_bytes, {_SINCE} AS since, current_setting('track_counts')::bool AS counted
-FROM pg_stat_database
-WHERE datname = current_database()
-"""
-
 # The most read ever, not lately: differences can only be taken here. So many that
 # one which became hot just now is among them, and yet bounded.
 _TABLE_BLOCKS = f"""
 SELECT relid, format('%I.%I', schemaname, relname) AS name,
-       extract(epoch FROM clock_timestamp())::float8 AS at,
        (coalesce(heap_blks_read, 0) + coalesce(idx_blks_read, 0)
         + coalesce(toast_blks_read, 0) + coalesce(tidx_blks_read, 0))::int8 AS read,
        (coalesce(heap_blks_hit, 0) + coalesce(idx_blks_hit, 0)
         + coalesce(toast_blks_hit, 0) + coalesce(tidx_blks_hit, 0))::int8 AS hit,
-       counters.since, counters.counted
+       counters.*
 FROM pg_statio_user_tables
 CROSS JOIN (
-    SELECT {_SINCE} AS since, current_setting('track_counts')::bool AS counted
+    SELECT {COUNTING}
     FROM pg_stat_database
     WHERE datname = current_database()
 ) AS counters
@@ -52,35 +39,41 @@ LIMIT 1000
 """
 
 
-def temp_bytes(limit: float) -> Signal:
-    """The bytes spilled to temporary files between two looks, against *limit*."""
+def hot_io_tables(
+    pool: Source = None,
+    *,
+    limit: float = 0.5,
+    min_accesses: int = 10_000,
+    action: Action = "halt",
+    name: str | None = None,
+) -> HealthCheck:
+    """Unhealthy when a table that is much read is mostly read from disk.
 
-    def judge(rows: Sequence[Row], memory: object) -> Finding:
-        row = rows[0]
-        now = _Spilled(row["since"], row["temp_bytes"])
-        over = None
-        if isinstance(memory, _Spilled) and memory.since == now.since:
-            written = now.bytes - memory.bytes
-            if written > limit:
-                over = Measure(
-                    "temp_files",
-                    written / _MEGABYTE,
-                    limit / _MEGABYTE,
-                    unit=" MB",
-                    note="written since the check before",
-                )
-        return Finding(over, None if row["counted"] else _UNCOUNTED, now)
+    Judged by what was accessed since the look before, table by table, indexes and
+    TOAST included; a table with less than *min_accesses* is judged together with its
+    next look, for a minute at most. The first look of a run is a baseline, and healthy.
 
-    return Signal(_TEMP_BYTES, judge)
+    Args:
+        pool: Where to look.
+        limit: The cache hit ratio, 0 to 1, below which a table is hot.
+        min_accesses: Block accesses from which a ratio says something; 1 or more.
+        action: What a run does then.
+        name: The check's name, in reasons.
+
+    Raises:
+        ConfigurationError: An argument is out of these bounds.
+    """
+    problems = RATIO.problems(limit)
+    if not is_count(min_accesses):
+        problems.append(
+            f"min_accesses must be an int of 1 or more, not {min_accesses!r}"
+        )
+    signal = Signal(_TABLE_BLOCKS, table_cache_hits(limit, min_accesses))
+    return health_check("hot_io_tables", signal, pool, Terms(action, name), *problems)
 
 
-class _Spilled(NamedTuple):
-    since: object
-    bytes: int
-
-
-def table_cache_hits(limit: float, min_accesses: int) -> Signal:
-    """The share of block accesses that found the block cached, table by table.
+def table_cache_hits(limit: float, min_accesses: int) -> Judge:
+    """Judge the share of block accesses that found the block cached, table by table.
 
     A table counts once *min_accesses* blocks of it were accessed since its baseline,
     and is over where its share is below *limit*; of several the most read is named.
@@ -89,7 +82,7 @@ def table_cache_hits(limit: float, min_accesses: int) -> Signal:
     def judge(rows: Sequence[Row], memory: object) -> Finding:
         before = memory if isinstance(memory, _Baselines) else _Baselines()
         after = _Baselines()
-        hottest: _Heat | None = None
+        found, hottest = Finding(), 0
         for row in rows:
             now = _Blocks(row["since"], row["at"], row["read"], row["hit"])
             base = before.get(row["relid"], now)
@@ -97,13 +90,12 @@ def table_cache_hits(limit: float, min_accesses: int) -> Signal:
             full = heat is None or heat.accesses >= min_accesses
             expired = now.at - base.at >= _LONGEST_WINDOW
             after[row["relid"]] = now if full or expired else base
-            if heat and full and heat.share < limit and heat.hotter_than(hottest):
-                hottest = heat
-        counted = all(row["counted"] for row in rows)
-        over = hottest and hottest.measure(limit)
-        return Finding(over, None if counted else _UNCOUNTED, after)
+            if heat and full and heat.share < limit and heat.read > hottest:
+                found, hottest = heat.measured(limit), heat.read
+        unseen = next(filter(None, map(uncounted, rows)), None)
+        return found._replace(unseen=unseen, memory=after)
 
-    return Signal(_TABLE_BLOCKS, judge)
+    return judge
 
 
 class _Blocks(NamedTuple):
@@ -142,9 +134,6 @@ class _Heat(NamedTuple):
     def share(self) -> float:
         return self.hit / self.accesses
 
-    def hotter_than(self, other: _Heat | None) -> bool:
-        return other is None or self.read > other.read
-
-    def measure(self, limit: float) -> Measure:
+    def measured(self, limit: float) -> Finding:
         note = f"{self.name}, {self.read} blocks read"
-        return Measure("cache_hit_ratio", self.share, limit, sign="<", note=note)
+        return measured("cache_hit_ratio", self.share, limit, sign="<", note=note)

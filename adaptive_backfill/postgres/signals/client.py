@@ -1,0 +1,58 @@
+"""How our own process is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
+
+from adaptive_backfill._core.answers import OK, Verdict
+from adaptive_backfill._core.health import HealthCheck, HealthContext
+from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._finding import MILLISECONDS, measured
+from adaptive_backfill.postgres._signal import ANSWERS, Look
+from adaptive_backfill.postgres._terms import Action, Terms
+
+__all__ = ["event_loop_lag"]
+
+_NAPS = 10
+_NAP = 0.01
+
+
+def event_loop_lag(
+    *,
+    limit: float | timedelta = 0.1,
+    action: Action = "slow",
+    name: str | None = None,
+) -> HealthCheck:
+    """Unhealthy while this process's event loop is late.
+
+    The database looks slow then, and it is we who are: blocking code in a coroutine,
+    too much of it, or too little CPU. Looks for a tenth of a second.
+
+    Args:
+        limit: Seconds, or a timedelta, of 0 or more.
+    """
+    terms = Terms(action, name)
+    problems = [*MILLISECONDS.problems(limit), *terms.problems()]
+    if problems:
+        raise ConfigurationError(problems, subject="event_loop_lag")
+    listens = _Listens(MILLISECONDS.number(limit), terms)
+    return HealthCheck(listens, name=name or "event_loop_lag", on_error=terms.unknown)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Listens:
+    limit: float
+    terms: Terms
+
+    async def __call__(self, context: HealthContext) -> Verdict:
+        latest = 0.0
+        for _ in range(_NAPS):
+            due = anyio.current_time() + _NAP
+            await anyio.sleep_until(due)
+            latest = max(latest, anyio.current_time() - due)
+        found = measured("event_loop_lag", latest, self.limit, MILLISECONDS)
+        context.memory[self] = Look(found, anyio.current_time())
+        return ANSWERS[self.terms.action](found.over) if found.over else OK
