@@ -67,13 +67,16 @@ def test_a_window_reaches_back_a_minute_and_one_sample(
         assert samples[0][0] <= start
 
 
-def test_a_window_is_full_at_62_samples() -> None:
+@pytest.mark.parametrize("step", [0.1, 0.35, 1.0, 1.5])
+def test_a_window_is_full_at_62_samples(step: float) -> None:
     samples: tuple[Sample, ...] = ()
-    for tenth in range(3_000):
-        samples = windowed(samples, (tenth / 10 + 0.05, tenth))
-        assert len(samples) <= 62
+    for number in range(1_000):
+        samples = windowed(samples, (number * step, number))
 
-    assert len(samples) in (61, 62)
+    again = windowed(samples, (999 * step, 1_000))
+
+    assert len(samples) <= 62
+    assert len(again) <= 62
 
 
 @few

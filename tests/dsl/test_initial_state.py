@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from adaptive_backfill import (
-    DONE,
     Answer,
     Backfill,
     Checkpoint,
@@ -28,6 +27,10 @@ class Telling(Backfill[Any]):
 
 
 def fresh() -> str:
+    raise NotImplementedError
+
+
+def wants_self(self: object) -> str:
     raise NotImplementedError
 
 
@@ -129,6 +132,8 @@ async def test_any_other_callable_is_a_state() -> None:
     assert (await Function.run()).result is fresh
     assert (await Type.run()).result is dict
     assert (await Telling.run(initial_state=fresh)).result is fresh
+    # A run's own functions have no `self`, whatever their argument is called.
+    assert (await Telling.run(initial_state=wants_self)).result is wants_self
 
 
 @pytest.mark.asyncio
@@ -147,6 +152,19 @@ async def test_a_method_is_called_only_when_nothing_was_loaded() -> None:
     assert (resumed.result, resumed.resumed, called) == (7, True, [])
     again = await Method.run(checkpoint=Checkpoint(store, "users"))
     assert (again.result, again.resumed, called) == (0, False, [1])
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_given_wins_over_a_checkpoint_without_batches() -> None:
+    async def begun(kept: Snapshot, **overrides: Any) -> object:
+        store = MemoryStore()
+        await store.save("users", kept)
+        result = await Telling.run(checkpoint=Checkpoint(store, "users"), **overrides)
+        return result.result
+
+    assert await begun(Snapshot(7)) == 7
+    assert await begun(Snapshot(7), initial_state=8) == 8
+    assert await begun(Snapshot(7, batches=1), initial_state=8) == 7
 
 
 @pytest.mark.asyncio
@@ -187,6 +205,7 @@ async def test_a_method_stays_a_method_on_the_instance() -> None:
             return 1
 
         async def handle_batch(self, state: Any) -> Answer[Any]:
-            return Done(self.initial_state()) if state == 1 else DONE
+            return Done(self.initial_state() if state == 1 else self.initial_state)
 
     assert (await Method.run()).result == 1
+    assert (await Method.run(initial_state=9)).result == 9
