@@ -51,8 +51,11 @@ def windowed(samples: Sequence[Sample], sample: Sample) -> tuple[Sample, ...]:
     """
     start = sample[0] - WINDOW
     kept = [old for old in samples if old[0] >= start]
-    # The newest one from before the window is its left edge.
-    if len(kept) < len(samples) and (not kept or kept[0][0] > start):
+    if not kept:
+        # A batch that takes longer than the window does not make the rate unknown.
+        kept = list(samples[-2:])
+    elif len(kept) < len(samples) and kept[0][0] > start:
+        # The newest one from before the window is its left edge.
         kept.insert(0, samples[len(samples) - len(kept) - 1])
     if len(kept) > 1 and kept[-1][0] - kept[-2][0] < 1.0:
         kept[-1] = sample
