@@ -9,9 +9,13 @@ from adaptive_backfill.postgres.checks import (
     pg_health_checks,
     temp_file_usage,
 )
+from adaptive_backfill.postgres.doctor import Diagnosis, Examined, doctor
 
 __all__ = [
+    "Diagnosis",
+    "Examined",
     "checks",
+    "doctor",
     "hot_io_tables",
     "long_waiting_queries",
     "pg_health_checks",

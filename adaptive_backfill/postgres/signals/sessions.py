@@ -33,7 +33,7 @@ __all__ = [
 
 _LONGEST_QUERY = f"""
 WITH {OTHERS}
-SELECT {SIGHT}, longest.seconds AS observed,
+SELECT {SIGHT}, coalesce(longest.seconds, 0) AS observed,
        concat_ws(', ', 'pid ' || pid, 'app ' || nullif(application_name, '')) AS note
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
