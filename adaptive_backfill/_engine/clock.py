@@ -8,6 +8,7 @@ import time
 
 import anyio
 
+from adaptive_backfill._engine.outlast import unfold
 from adaptive_backfill._ports import Clock
 
 __all__ = ["Bell", "SystemClock"]
@@ -47,3 +48,4 @@ class Bell:
                 await self._clock.sleep(math.inf if seconds is None else seconds)
             finally:
                 self._waiting.discard(scope)
+        unfold(scope)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-__all__ = ["PATIENCE", "cancelled_by_us", "end_all", "finish", "outlast"]
+__all__ = ["PATIENCE", "cancelled_by_us", "end_all", "finish", "outlast", "unfold"]
 
 PATIENCE = 5.0
 """Seconds that a cancellation is held back at most."""
@@ -95,6 +95,16 @@ async def end_all(tasks: Iterable[asyncio.Task[object]]) -> None:
         held = await outlast(gone)
         if held is not None:
             raise held
+
+
+def unfold(scope: anyio.CancelScope) -> None:
+    """Raise the cancellation that was folded into that of *scope*, just left.
+
+    One by `Task.cancel`, in the same turn of the loop, comes as one `CancelledError`
+    with the scope's. Before 4.16 anyio took that for its own and swallowed both.
+    """
+    if scope.cancelled_caught and cancelled_by_us():
+        raise asyncio.CancelledError
 
 
 def cancelled_by_us() -> bool:

@@ -27,7 +27,7 @@ from adaptive_backfill._core.health import (
     failed,
     judged,
 )
-from adaptive_backfill._engine.outlast import end_all
+from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill._engine.outside import Given, ask
 from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import HealthCheckTimeout
@@ -88,6 +88,7 @@ class Sampler:
             given = await ask(
                 asked.call, self._threads, partial(_untimed, scope, self._limit)
             )
+        unfold(scope)
         duration = self._clock.monotonic() - began
         if scope.cancelled_caught:
             error = HealthCheckTimeout(asked.check.name, self._limit)
