@@ -4,6 +4,7 @@
   x ConfigurationError   a class, an override or a store is declared wrongly
   x AlreadyRunning       another run of the same name holds the lease
   x NotRunning           a wish was made to a run that is not there
+  x NotFinished          `ensure_finished()`: rows are left to do, or may be
   x RunEnded
     + RunHalted          `raise_for_status()`: stopped by health or by a handler
     + RunFailed          `raise_for_status()`: ended by an error
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidAnswer",
     "InvalidHealthResult",
     "LeaseLost",
+    "NotFinished",
     "NotRunning",
     "RunEnded",
     "RunFailed",
@@ -87,6 +89,20 @@ class NotRunning(BackfillError):
             f"{name!r} is not running, so there is nothing to {wish}. "
             "Runs(store).list() shows the names that the store knows."
         )
+
+
+class NotFinished(BackfillError):
+    """Something needs a backfill to be finished, and it is not.
+
+    Attributes:
+        name: The checkpoint's name.
+        why: Where it stands, as a sentence.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self.why = why
+        super().__init__(f"{name!r} is not finished: {why}")
 
 
 class RunEnded(BackfillError):

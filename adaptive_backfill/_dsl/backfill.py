@@ -19,7 +19,7 @@ from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock
 
-__all__ = ["Backfill", "definition_of", "session_of"]
+__all__ = ["Backfill", "definition_of", "prepared_for", "session_of"]
 
 
 class Backfill(Generic[State]):
@@ -166,6 +166,15 @@ def definition_of(cls: type[Backfill[Any]]) -> Definition:
     return cls._definition
 
 
+def prepared_for(cls: type[Backfill[Any]], overrides: Mapping[str, object]) -> Prepared:
+    """Return what a run of *cls* would be made of.
+
+    Raises:
+        ConfigurationError: The class, or an override, is not usable.
+    """
+    return cls._adapted(prepare(cls, Backfill, cls._definition, overrides))
+
+
 def session_of(
     cls: type[Backfill[Any]],
     overrides: dict[str, Any],
@@ -177,8 +186,7 @@ def session_of(
     Raises:
         ConfigurationError: The class, or an override, is not usable.
     """
-    prepared = prepare(cls, Backfill, cls._definition, overrides)
-    prepared = cls._adapted(prepared)
+    prepared = prepared_for(cls, overrides)
     return Session(
         prepared.work, prepared.options, restart=prepared.restart, clock=clock
     )

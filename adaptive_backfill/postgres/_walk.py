@@ -18,6 +18,7 @@ from adaptive_backfill.postgres._inspecting import (
 )
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._store_lease import PostgresLease
+from adaptive_backfill.postgres._store_pool import Pool
 from adaptive_backfill.postgres.identifiers import quoted, table_named
 from adaptive_backfill.postgres.keyset import Keyset, with_batch
 
@@ -97,6 +98,26 @@ class Walk:
     ) -> None:
         """Close the pool, where it was opened here."""
         await self._pool.__aexit__(kind, error, trace)
+
+    @property
+    def pool(self) -> Pool:
+        """The pool of the run, while it is open."""
+        return self._pool.pool
+
+    @property
+    def seen(self) -> Inspected:
+        """What the database says of the table."""
+        return self._seen()
+
+    @property
+    def keyset(self) -> Keyset:
+        """The ranges of the walk, as SQL."""
+        return self._keyset()
+
+    def batch(self, *, after: bool) -> str:
+        """Return the SQL of a batch: the statement, or what reads its rows."""
+        by = self._done if self._way.statement else self._select
+        return by(self._keyset(), after=after)
 
     async def start(self) -> Cursor:
         """Return where a new walk begins, and fix where it ends."""

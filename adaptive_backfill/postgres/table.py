@@ -22,14 +22,14 @@ from adaptive_backfill.errors import (
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
-from adaptive_backfill.postgres.backfill import PostgresBackfill
+from adaptive_backfill.postgres.planning import Planning
 
 __all__ = ["TableBackfill"]
 
 _ROWS_ANSWERS = ("None (all done)", "the number of rows done", "Halt", "Fail")
 
 
-class TableBackfill(PostgresBackfill[Cursor]):
+class TableBackfill(Planning):
     """Fills, moves or deletes the rows of a table, a range of its key at a time.
 
     Say it in SQL, with ``{batch}`` (or ``{batch:alias}``) where the range goes:
@@ -64,7 +64,8 @@ class TableBackfill(PostgresBackfill[Cursor]):
     follow: bool
     """Whether to go on to rows that came since, until there are none."""
     count: Literal["estimate", "exact"]
-    """How `total` is known; ``"estimate"``, the default, costs nothing."""
+    """How `total` is known; ``"estimate"``, the default, costs nothing, and is of the
+    whole table; ``"exact"`` counts the rows that are still to do."""
 
     _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
     _walk: Walk | None = None
@@ -94,12 +95,6 @@ class TableBackfill(PostgresBackfill[Cursor]):
     async def initial_state(self) -> Cursor:
         """Return where the walk begins, and fix where it ends."""
         return await self._walking().start()
-
-    @override
-    async def total(self) -> int | None:
-        """Return the rows there are, as `count` says."""
-        exact = self.count == "exact"
-        return await self._walking().total(exact=exact)
 
     async def _by_statement(self, walk: Walk, state: Cursor, following: Cursor) -> int:
         connection, transaction = self.connection, self._transaction
