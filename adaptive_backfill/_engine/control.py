@@ -5,15 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._ports import Wish
 
-__all__ = ["HANDLE", "RunControl"]
+__all__ = ["HANDLE", "RunControl", "Steering"]
 
 HANDLE = "its handle"
 """Who pauses a run through `Run.pause()`."""
+
+
+class Steering(Protocol):
+    """What a loop obeys."""
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is wished now: the same object until it changes."""
+        ...
+
+    @property
+    def lost(self) -> BaseException | None:
+        """Why the lease is gone, where it is."""
+        ...
+
+    def was_interrupted(self) -> bool:
+        """Whether the `CancelledError` in hand ends a batch only; take it back."""
+        ...
 
 
 class RunControl:

@@ -17,7 +17,7 @@ from adaptive_backfill._engine.plain_lease import PlainLeases
 from adaptive_backfill._ports import Control, Held, Lease, LeaseStore
 from adaptive_backfill.errors import AlreadyRunning
 
-__all__ = ["Skipped", "skipped", "take"]
+__all__ = ["Skipped", "acquire", "leases_of", "skipped", "take"]
 
 STANDBY_POLL = 1.0
 """Seconds between two looks at whether the other run is gone."""
@@ -62,9 +62,8 @@ async def take(
     """
     if options.checkpoint is None:
         return None
-    given = options.checkpoint.store
-    store: LeaseStore = given if isinstance(given, LeaseStore) else PlainLeases(given)
-    lease = await _acquire(store, options.key, run_id, state_type)
+    store = leases_of(options.checkpoint.store)
+    lease = await acquire(store, options.key, run_id, state_type)
     if not isinstance(lease, Held):
         return lease
     if options.if_running == "raise":
@@ -94,7 +93,7 @@ async def _stand_by(
         ending = await store.ending(key, owner.run_id)
         if ending is not None:
             return skipped(ending)
-        lease = await _acquire(store, key, run_id, state_type)
+        lease = await acquire(store, key, run_id, state_type)
         # Only now nobody else can begin: a run may have come and gone since.
         ending = await _ended_meanwhile(store, key, owner, known)
         if ending is not None:
@@ -131,9 +130,15 @@ def skipped(ending: RunResult) -> Skipped:
     return Skipped(why, ending.batches, ending.rows)
 
 
-async def _acquire(
+def leases_of(store: object) -> LeaseStore:
+    """Return what hands out the leases of *store*."""
+    return store if isinstance(store, LeaseStore) else PlainLeases(store)
+
+
+async def acquire(
     store: LeaseStore, key: str, run_id: str, state_type: object
 ) -> Lease | Held:
+    """Take *key*, or say who has it; nothing is held where it is cancelled."""
     taking = asyncio.ensure_future(store.acquire(key, run_id, state_type))
     held_back = await outlast(taking)
     taken = taking.result()

@@ -33,9 +33,9 @@ from adaptive_backfill._core.run import (
 from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value, is_immutable
 from adaptive_backfill._engine.attempt import BATCH, SINGLE, attempt
 from adaptive_backfill._engine.clock import Bell
-from adaptive_backfill._engine.control import RunControl
+from adaptive_backfill._engine.control import Steering
 from adaptive_backfill._engine.hooks import Hooks
-from adaptive_backfill._engine.meter import Meter
+from adaptive_backfill._engine.meter import Metering
 from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import as_checkpoint_error
@@ -69,10 +69,10 @@ class Loop:
         *,
         unit: UnitOfWork | None,
         monitor: Monitor,
-        control: RunControl,
+        control: Steering,
         reporter: Reporter,
         hooks: Hooks,
-        meter: Meter,
+        meter: Metering,
         bell: Bell,
         clock: Clock,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from adaptive_backfill._core.estimate import (
     UNKNOWN,
@@ -17,7 +18,28 @@ from adaptive_backfill._core.result import RunStatus
 from adaptive_backfill._core.run import RunState
 from adaptive_backfill._ports import Clock
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "Metering"]
+
+
+class Metering(Protocol):
+    """What a loop tells of its times."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is paused now."""
+        ...
+
+    def pause(self) -> None:
+        """Begin a pause."""
+        ...
+
+    def resume(self) -> float:
+        """End the pause; return its length in seconds."""
+        ...
+
+    def count(self, run: RunState) -> None:
+        """Take note of how far *run* is by now."""
+        ...
 
 
 class Meter:

@@ -6,7 +6,7 @@ Rule: nothing is built for nobody; states are logged at debug level only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -25,15 +25,29 @@ __all__ = ["Reporter"]
 
 
 class Reporter:
-    """One run's voice."""
+    """One run's voice.
 
-    def __init__(self, options: RunOptions, run_id: str, *, single: bool) -> None:
+    Args:
+        options: The run's options.
+        run_id: Names it.
+        single: Whether it is a single operation.
+        part: What part of the run it speaks for, as events and lines tell it.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        run_id: str,
+        *,
+        single: bool,
+        part: Mapping[str, object] | None = None,
+    ) -> None:
+        about = {"backfill": options.name, "run_id": run_id, **(part or {})}
         self.log: FilteringBoundLogger = structlog.get_logger("adaptive_backfill").bind(
-            backfill=options.name, run_id=run_id
+            **about
         )
         self._emitter = Emitter(
-            options.telemetry_prefix,
-            {"backfill": options.name, "run_id": run_id, "mode": options.mode},
+            options.telemetry_prefix, {**about, "mode": options.mode}
         )
         self._prefix = "" if single else "batch."
         self._single = single

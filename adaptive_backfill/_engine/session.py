@@ -49,6 +49,8 @@ class Session:
         taken: Set once the lease is decided: taken, refused, or waited for.
     """
 
+    _loop_type: type[Loop] = Loop
+
     def __init__(
         self,
         work: Work,
@@ -216,15 +218,8 @@ class Session:
         return False
 
     async def _open(self) -> Opened | Skipped:
-        work, options = self._work, self._options
         try:
-            opened = await open_run(
-                work,
-                options,
-                self._lease,
-                restart=self._restart,
-                log=self._reporter.log,
-            )
+            opened = await self._starting_point()
             if isinstance(opened, Opened):
                 self._meter.total = await self._total(opened.run)
         except asyncio.CancelledError:
@@ -232,6 +227,15 @@ class Session:
                 raise
             return Opened(RunState(None, ending=stopped("stopped while starting")))
         return opened
+
+    async def _starting_point(self) -> Opened | Skipped:
+        return await open_run(
+            self._work,
+            self._options,
+            self._lease,
+            restart=self._restart,
+            log=self._reporter.log,
+        )
 
     async def _total(self, run: RunState) -> int | None:
         work = self._work
@@ -266,7 +270,7 @@ class Session:
             limit=options.health_timeout,
             clock=self._clock,
         )
-        return Loop(
+        return self._loop_type(
             self._work,
             options,
             run,
