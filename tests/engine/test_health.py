@@ -8,6 +8,8 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from adaptive_backfill import (
@@ -525,6 +527,23 @@ async def test_a_single_operation_may_ask_again_while_a_check_is_at_it(
     assert most == 1
 
 
+@pytest.mark.asyncio
+async def test_plain_checks_need_no_thread_of_the_services_own() -> None:
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    before = limiter.total_tokens
+    limiter.total_tokens = 1
+    await limiter.acquire_on_behalf_of("the service")
+    try:
+        result = await asyncio.wait_for(
+            Count.run(mode="sync", health_checks=[lambda: None]), 5
+        )
+    finally:
+        limiter.release_on_behalf_of("the service")
+        limiter.total_tokens = before
+
+    assert result.status is RunStatus.DONE
+
+
 # When they are asked.
 
 
@@ -909,6 +928,30 @@ async def test_a_failing_check_does_not_disturb_the_batch_under_way() -> None:
     assert (result.status, result.state, result.batches) == ("halted", 1, 1)
 
 
+@pytest.mark.asyncio
+@BOTH
+async def test_a_run_that_is_cancelled_as_a_check_overruns_is_cancelled(
+    mode: str,
+) -> None:
+    """Both come in the same turn of the loop, and neither may swallow the other."""
+    loop = asyncio.get_running_loop()
+    short = 0.01
+
+    async def check() -> None:
+        loop.call_later(short, task.cancel)
+        until = loop.time() + short * 2
+        while loop.time() < until:
+            pass
+        await never()
+
+    task = asyncio.create_task(
+        Count.run(mode=mode, health_checks=[check], health_timeout=short)
+    )
+    await asyncio.wait([task], timeout=5)
+
+    assert task.cancelled()
+
+
 class Quits(BaseException):
     """Neither an Exception nor a cancellation."""
 
@@ -1039,3 +1082,29 @@ async def test_old_good_news_is_no_good_news_for_ever() -> None:
 
     assert result.status is RunStatus.HALTED
     assert result.batches == 3
+
+
+@pytest.mark.asyncio
+async def test_a_verdict_is_stale_before_it_is_unknown() -> None:
+    clock = FakeClock()
+    fresh: list[tuple[float, bool]] = []
+    entered = asyncio.Event()
+
+    async def handle(state: int) -> Answer[int]:
+        await entered.wait()
+        loop = run._session._loop  # type: ignore[union-attr]
+        assert loop is not None
+        fresh.append((clock.now, loop.report.fresh))
+        return DONE if clock.now >= 29 else Next(state + 1)
+
+    async with testing.start(
+        Count,
+        clock,
+        health_checks=[Hangs(clock, 1e9)],
+        handle_batch=handle,
+        delay_between_batches=1,
+    ) as run:
+        entered.set()
+        await run.wait()
+
+    assert fresh == [(float(at), at < 15) for at in range(30)]
