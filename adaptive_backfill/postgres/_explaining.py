@@ -20,12 +20,14 @@ class Scan:
     Attributes:
         kind: The planner's word: ``Seq Scan``, ``Index Scan``.
         relation: The table, as ``schema.name``.
+        cost: The planner's units for it.
         index: The index that is used.
         condition: What is looked up in it; `None` where all of it is read.
     """
 
     kind: str
     relation: str
+    cost: float
     index: str | None = None
     condition: str | None = None
 
@@ -116,7 +118,8 @@ def _nodes(node: dict[str, Any], on: str) -> Iterator[tuple[dict[str, Any], str]
 def _scans(nodes: list[tuple[dict[str, Any], str]]) -> Iterator[Scan]:
     for node, on in nodes:
         kind = node["Node Type"]
+        cost = float(node["Total Cost"])
         if kind == "Seq Scan":
-            yield Scan(kind, on)
+            yield Scan(kind, on, cost)
         elif "Index Name" in node:
-            yield Scan(kind, on, node["Index Name"], node.get("Index Cond"))
+            yield Scan(kind, on, cost, node["Index Name"], node.get("Index Cond"))

@@ -14,7 +14,12 @@ from adaptive_backfill.postgres._catalog import (
     triggers,
 )
 from adaptive_backfill.postgres._connecting import Connection
-from adaptive_backfill.postgres._explaining import Explained, explain, trouble_of
+from adaptive_backfill.postgres._explaining import (
+    Explained,
+    Scan,
+    explain,
+    trouble_of,
+)
 from adaptive_backfill.postgres._inspecting import estimated
 from adaptive_backfill.postgres._statement import set_columns
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
@@ -26,7 +31,7 @@ _SMALL = 20
 """Batches up to which a table is small: then the planner may well read all of it."""
 
 _DEAR = 0.5
-"""The share of the cost of reading the whole table from which on a batch is dear."""
+"""What a batch may cost beside its range, as a share of reading the whole table."""
 
 _ROWS = {
     "Update": "FOR NO KEY UPDATE on the rows of a batch, until it is committed; FOR "
@@ -75,9 +80,17 @@ async def survey(walk: Walk, connection: Connection, asked: Asked) -> Plan:
     writes = _written(asked, batch)
     columns = set_columns(asked.statement or "")
     fired = await triggers(connection, target, writes, columns)
+    others = [
+        scan
+        for scan in batch.scans
+        if scan.kind == "Seq Scan" and scan.relation not in names
+    ]
     if not reasons and batches is not None and batches > _SMALL:
-        reasons = await _dear(walk, connection, batch)
-    warnings = [*_unknown_extent(rows), *_dear_scans(batch, names)]
+        reasons = await _dear(walk, connection, others)
+    warnings = [
+        *_unknown_extent(rows),
+        *sorted({f"each batch reads all of {scan.relation}" for scan in others}),
+    ]
     if writes == "Delete":
         warnings += [
             f"each deleted row is looked for by foreign key {key}, which has no index"
@@ -119,7 +132,9 @@ async def _planned(
     """Return the plans of both queries of a batch, and why they will not do."""
     after = cursor.last is not None
     last, end = cursor.last or (), cursor.end or ()
-    upper = end if None in end else await walk.bound(connection, cursor, size)
+    # Nothing can be told of ranges then, and nothing needs to be.
+    empty = None in end
+    upper = end if empty else await walk.bound(connection, cursor, size)
     keys = walk.keyset
     names = await table_names(connection, walk.seen.oid)
     small = (await estimated(connection, walk.seen.oid) or 0) <= _SMALL * size
@@ -133,7 +148,7 @@ async def _planned(
         ordered = query == queries[0][1]
         found = await explain(connection, query, *args)
         trouble = trouble_of(found, names, keys.key[0], ordered=ordered)
-        if trouble is not None and not reasons:
+        if trouble is not None and not reasons and not empty:
             forced = await _without_seq_scans(connection, query, args)
             still = trouble_of(forced, names, keys.key[0], ordered=ordered)
             if still is not None:
@@ -164,13 +179,21 @@ async def _without_seq_scans(
         )
 
 
-async def _dear(walk: Walk, connection: Connection, batch: Explained) -> list[str]:
+async def _dear(walk: Walk, connection: Connection, others: list[Scan]) -> list[str]:
+    """Return whether what a batch reads beside its range is too much for each batch.
+
+    Not by the cost of all of it: how many rows are in a range of several columns, the
+    planner guesses by the first of them, and mostly far too high.
+    """
     whole = await explain(connection, f"SELECT FROM {walk.keyset.table.sql}")
-    if batch.cost <= _DEAR * whole.cost:
+    cost = sum(scan.cost for scan in others)
+    if cost <= _DEAR * whole.cost:
         return []
+    tables = ", ".join(sorted({scan.relation for scan in others}))
     return [
-        f"a batch costs too much: {batch.cost:,.0f} by the planner's reckoning, and "
-        f"reading the whole table once costs {whole.cost:,.0f}"
+        f"each batch costs too much: to read all of {tables} costs {cost:,.0f} by the "
+        f"planner's reckoning, and to read the whole table once {whole.cost:,.0f}; "
+        "create an index for what the statement looks up there"
     ]
 
 
@@ -207,12 +230,3 @@ def _unknown_extent(rows: int | None) -> list[str]:
     if rows is not None:
         return []
     return ["how many rows there are is not known before the first ANALYZE"]
-
-
-def _dear_scans(batch: Explained, names: frozenset[str]) -> list[str]:
-    others = {
-        scan.relation
-        for scan in batch.scans
-        if scan.kind == "Seq Scan" and scan.relation not in names
-    }
-    return [f"each batch reads all of {name}" for name in sorted(others)]
