@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/table.py`: the database, the jobs, and the report."""
