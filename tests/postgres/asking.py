@@ -80,6 +80,36 @@ def as_role(database: str, role: str) -> str:
     return parts._replace(netloc=f"{role}@{parts.hostname}:{parts.port}").geturl()
 
 
+@asynccontextmanager
+async def a_role(database: str, *grants: str) -> AsyncIterator[str]:
+    """The DSN of *database* for a new role with *grants*, which goes afterwards."""
+    role = f"role_{uuid4().hex[:12]}"
+    async with connected(database) as connection:
+        await connection.execute(f"CREATE ROLE {role} LOGIN")
+        for grant in grants:
+            await connection.execute(f"GRANT {grant} TO {role}")
+        try:
+            yield as_role(database, role)
+        finally:
+            await connection.execute(f"DROP ROLE {role}")
+
+
+@asynccontextmanager
+async def in_transaction(
+    database: str, *statements: str, **connecting: Any
+) -> AsyncIterator[Connection]:
+    """A connection that has done *statements* in a transaction, and idles there."""
+    async with connected(database, **connecting) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        for statement in statements:
+            await connection.execute(statement)
+        try:
+            yield connection
+        finally:
+            await transaction.rollback()
+
+
 def asking(sql: str, pool: checks.Source, seen: list[Any] | None = None) -> HealthCheck:
     """A check that is always healthy, and notes what *sql* gave."""
 

@@ -8,7 +8,6 @@ import pytest
 
 from adaptive_backfill import errors
 from adaptive_backfill.postgres import (
-    checks,
     hot_io_tables,
     long_waiting_queries,
     pg_health_checks,

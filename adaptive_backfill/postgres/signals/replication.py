@@ -217,6 +217,6 @@ def _unseen(rows: Sequence[Row]) -> Gap | None:
     if not hidden:
         return None
     return Gap(
-        f"cannot see how far {hidden} replicas are",
+        f"cannot see how far replicas are behind ({hidden} hidden now)",
         GRANT.format(role=rows[0]["role"]),
     )
