@@ -30,6 +30,9 @@ from adaptive_backfill.testing.postgres import Server
 
 from .pgbouncer import through, transaction_pooler
 
+# What it needs is no Python package: `pytest -m pgbouncer` runs these.
+pytestmark = pytest.mark.pgbouncer
+
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 
