@@ -28,6 +28,13 @@ __all__ = ["SAMPLE", "Looking", "looking"]
 SAMPLE = 3
 """Batches that a plan is reckoned from."""
 
+_REFUSED = (
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.DataError,
+    asyncpg.FeatureNotSupportedError,
+)
+"""What a statement is answered that no run could do."""
+
 _SECONDS_A_STATEMENT = 60.0
 _EXAMPLES = 10
 
@@ -64,8 +71,13 @@ class Looking(NamedTuple):
     async def plan(self, *, measure: bool) -> Plan:
         """Return the plan, reckoned from a sample where it is to be measured."""
         asked = Asked(self.options.name, self.statement, self.size)
-        async with rolled_back(self.pool, self.limits) as connection:
-            plan = await survey(self.walk, connection, asked)
+        try:
+            async with rolled_back(self.pool, self.limits) as connection:
+                plan = await survey(self.walk, connection, asked)
+        except _REFUSED as error:
+            why = (f"the server refuses it: {error}",)
+            table = self.walk.keyset.table.sql
+            return Plan(name=asked.name, table=table, ok=False, reasons=why)
         if not (measure and plan.ok):
             return plan
         try:

@@ -201,6 +201,22 @@ async def test_an_index_in_another_order_of_columns_is_refused(pool: Pool) -> No
 
 
 @pytest.mark.asyncio
+async def test_a_statement_that_the_server_does_not_take_is_refused(
+    pool: Pool,
+) -> None:
+    await people(pool)
+
+    plan = await Double.plan(
+        pool=pool, statement="UPDATE people SET nope = 1 WHERE {batch}"
+    )
+
+    assert not plan.ok
+    assert plan.reasons == (
+        'the server refuses it: column "nope" of relation "people" does not exist',
+    )
+
+
+@pytest.mark.asyncio
 async def test_a_batch_that_does_not_look_for_its_range_is_refused(pool: Pool) -> None:
     await people(pool, 30_000)
 
