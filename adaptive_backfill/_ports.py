@@ -290,6 +290,7 @@ class Work:
         resources: What is open from before the lease is taken until it is released.
         state_type: The declared type of the state.
         pool: The database pool that health checks may use.
+        quarantined: Says how many rows are set aside by now.
     """
 
     handle: Handle
@@ -308,3 +309,4 @@ class Work:
     resources: Callable[[], AbstractAsyncContextManager[object]] | None = None
     state_type: object = None
     pool: object = None
+    quarantined: Callable[[], int] | None = None

@@ -14,6 +14,7 @@
   x HealthCheckTimeout   a check overran `health_timeout` (also a `TimeoutError`)
   x CheckpointError      a checkpoint could not be loaded, saved or deleted
   x LeaseLost            another run has taken over; nothing was written
+  x TooManyQuarantined   more rows than `max_quarantined` cannot be done
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "RunEnded",
     "RunFailed",
     "RunHalted",
+    "TooManyQuarantined",
 ]
 
 
@@ -184,6 +186,21 @@ class LeaseLost(BackfillError):
             f"The lease of {name!r} was lost: another run took over after this one "
             "was silent for longer than the lease. What was saved stays; nothing of "
             "the batch under way was saved."
+        )
+
+
+class TooManyQuarantined(BackfillError):
+    """One row more could not be done than `max_quarantined` allows to set aside.
+
+    What was raised for that row is the cause.
+    """
+
+    def __init__(self, name: str, limit: int, error: str) -> None:
+        self.limit = limit
+        super().__init__(
+            f"{name} has come to a row that cannot be done ({error}), and "
+            f"max_quarantined={limit} rows are set aside already. See `await "
+            f"{name}.failures()`, mend what is wrong, and run it again to resume."
         )
 
 

@@ -328,6 +328,7 @@ class Session:
             duration=self._meter.duration(),
             paused=self._meter.paused(),
             resumed=opened.resumed,
+            quarantined=0 if work.quarantined is None else work.quarantined(),
             hook_errors=self._hooks.errors,
         )
         call = self._hooks.call

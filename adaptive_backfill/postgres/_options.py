@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from adaptive_backfill._core.options import OPTIONS, Option, Refused
+from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.rules import is_count, is_name, is_number
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill.postgres._store_pool import Pool, pool_problems
@@ -131,6 +132,7 @@ TABLE_OPTIONS: Mapping[str, Option] = {
     "follow": Option(_flag, default=False),
     "count": Option(_word("estimate", "exact"), "estimate"),
     "standbys": Option(_standbys, ()),
+    "retry": Option(OPTIONS["retry"].parse, Retry(attempts=10, on=())),
     "workers": Option(_count(1), 1),
     "max_quarantined": Option(_count(0), 100),
 }

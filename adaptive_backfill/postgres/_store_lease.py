@@ -28,6 +28,7 @@ from adaptive_backfill.postgres._store_sql import (
     RELEASE,
     RELEASE_DONE,
     SAVE,
+    SETTLED,
     THERE,
     UNTOLD,
     riding,
@@ -161,6 +162,19 @@ class PostgresLease:
         arguments = (*self._held, result_text(result), self._database.lease)
         status = await connection.execute(self._sql(FINISH), *arguments)
         self._prove(held=changed(status))
+
+    async def settled(self) -> tuple[int, bool]:
+        """Return how many batches are kept, and whether it is finished.
+
+        Waits for a transaction that is still about to write them.
+
+        Raises:
+            LeaseLost: Another run has taken over.
+        """
+        found = await self._database.row(SETTLED, *self._held)
+        if found is None:
+            raise LeaseLost(self.name)
+        return int(found[0]), bool(found[1])
 
     async def is_on(self, connection: Connection) -> bool:
         """Whether *connection* is to the database that this lease is kept in.

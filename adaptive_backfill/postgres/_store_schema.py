@@ -54,6 +54,19 @@ CREATE TABLE {endings} (
     PRIMARY KEY (name, id)
 );
 """,
+    # A key's JSON may be longer than an index takes.
+    """
+CREATE TABLE {failures} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    key text NOT NULL,
+    form text NOT NULL,
+    error text NOT NULL,
+    attempts integer NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX ON {failures} (name, md5(key));
+""",
 )
 """Number *n* leads from version *n* to *n* + 1. Never change one that was released."""
 
@@ -120,4 +133,6 @@ def script(tables: Tables) -> str:
 -- GRANT SELECT ON {tables.sql("{versions}")} TO backfill_runner;
 -- GRANT SELECT, INSERT, UPDATE ON {tables.sql("{names}")} TO backfill_runner;
 -- GRANT SELECT, INSERT, DELETE ON {tables.sql("{endings}")} TO backfill_runner;
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON {tables.sql("{failures}")}
+--     TO backfill_runner;
 """

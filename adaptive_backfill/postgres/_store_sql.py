@@ -17,6 +17,14 @@ __all__ = [
     "DELETE",
     "DISCARD",
     "ENDING",
+    "FAILURES",
+    "FAILURES_COUNTED",
+    "FAILURES_DROPPED",
+    "FAILURES_THERE",
+    "FAILURE_AGAIN",
+    "FAILURE_DONE",
+    "FAILURE_PUT",
+    "FAILURE_TAKEN",
     "FINISH",
     "FINISHED",
     "HISTORY_OF",
@@ -28,6 +36,7 @@ __all__ = [
     "RELEASE",
     "RELEASE_DONE",
     "SAVE",
+    "SETTLED",
     "TAKE",
     "THERE",
     "UNTOLD",
@@ -58,6 +67,7 @@ class Tables:
                 names=names,
                 names_text="'" + names.replace("'", "''") + "'",
                 endings=f"{self.schema}.backfill_endings",
+                failures=f"{self.schema}.backfill_failures",
                 versions=f"{self.schema}.backfill_versions",
             )
         return text
@@ -119,6 +129,11 @@ FROM (VALUES (1)) AS always LEFT JOIN known ON true
 THERE = "SELECT to_regclass({names_text}) IS NOT NULL"
 
 MINE = f"SELECT name FROM {{names}} WHERE {_HELD}"
+
+# Waits for whoever has the row, which may be a COMMIT that was sent and not heard of.
+SETTLED = f"""
+SELECT batches, finished IS NOT NULL FROM {{names}} WHERE {_HELD} FOR SHARE
+"""
 
 SAVE = f"""
 UPDATE {{names}} SET
@@ -203,6 +218,38 @@ INSERT INTO {names} AS n (name, wishes, lasting_wishes) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO UPDATE SET
     wishes = excluded.wishes, lasting_wishes = excluded.lasting_wishes
 WHERE n.wishes IS NOT DISTINCT FROM $4 AND (n.holder IS NOT NULL OR NOT $5)
+"""
+
+
+FAILURES_THERE = "SELECT to_regclass('{failures}') IS NOT NULL"
+
+FAILURE_PUT = """
+INSERT INTO {failures} AS f (name, key, form, error, attempts)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (name, md5(key)) DO UPDATE SET
+    error = excluded.error, attempts = f.attempts + excluded.attempts,
+    at = excluded.at
+"""
+
+FAILURES = """
+SELECT key, form, error, attempts, at FROM {failures} WHERE name = $1 ORDER BY id
+"""
+
+FAILURES_COUNTED = "SELECT count(*) FROM {failures} WHERE name = $1"
+
+FAILURES_DROPPED = "DELETE FROM {failures} WHERE name = $1"
+
+# Whoever else retries it meanwhile has it.
+FAILURE_TAKEN = """
+SELECT id FROM {failures} WHERE name = $1 AND md5(key) = md5($2)
+FOR UPDATE SKIP LOCKED
+"""
+
+FAILURE_DONE = "DELETE FROM {failures} WHERE id = $1"
+
+FAILURE_AGAIN = """
+UPDATE {failures} SET error = $3, attempts = attempts + 1, at = clock_timestamp()
+WHERE name = $1 AND md5(key) = md5($2)
 """
 
 

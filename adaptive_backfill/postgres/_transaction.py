@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
+import anyio
 import asyncpg
 import asyncpg.pool
 import structlog
@@ -31,10 +33,24 @@ from adaptive_backfill.postgres._store_lease import PostgresLease
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-__all__ = ["Limits", "Transaction"]
+__all__ = ["Hears", "Limits", "Transaction"]
 
-_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+_LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """What a commit raises where the connection went, and the outcome is unknown."""
+
+_SECONDS_TO_GET_ONE = 30.0
+_SECONDS_TO_COMMIT = 30.0
+_SECONDS_TO_ROLL_BACK = 5.0
+_SECONDS_TO_LEARN = 120.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+_LONGEST_APPLICATION_NAME = 63
 
 
 class Limits(NamedTuple):
@@ -50,18 +66,45 @@ class Limits(NamedTuple):
     lock: float
     idle: float
 
-    def begin(self) -> str:
+    def begin(self, title: str = "adaptive_backfill") -> str:
         """Return one message that opens a transaction under these limits.
 
         `SET LOCAL` only: behind a pooler in transaction mode a session is not ours.
+
+        Args:
+            title: What the transaction is shown as, in `application_name`.
         """
         statement = 0 if self.statement is None else max(1, int(self.statement * 1000))
         return (
             f"BEGIN; SET LOCAL statement_timeout = {statement}; "
             f"SET LOCAL lock_timeout = {max(1, int(self.lock * 1000))}; "
             "SET LOCAL idle_in_transaction_session_timeout = "
-            f"{max(1, int(self.idle * 1000))}"
+            f"{max(1, int(self.idle * 1000))}; "
+            f"SET LOCAL application_name = E'{_escaped(title)}'"
         )
+
+    @property
+    def commit(self) -> float:
+        """Seconds that a COMMIT may take, with the constraints that it checks."""
+        return max(_SECONDS_TO_COMMIT, self.statement or 0.0)
+
+
+class Hears(Protocol):
+    """Is told what becomes of each attempt."""
+
+    def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
+        """Hear what ended an attempt, and is rolled back.
+
+        Args:
+            error: What it was.
+            tried: Whether the transaction was begun at all.
+            lost: Whether its connection went with it, or never came.
+        """
+        ...
+
+    def done(self) -> None:
+        """Hear that a batch was committed."""
+        ...
 
 
 class Transaction:
@@ -73,8 +116,18 @@ class Transaction:
     Where the checkpoint is kept in another database, or in another kind of store, it
     is saved after the commit: then at least once, which is logged.
 
+    Args:
+        pool: The run's pool.
+        lease: The run's hold of its name.
+        title: Names the backfill to operators.
+        limits: What the server holds each batch to.
+        place: Takes the connection for the length of an attempt.
+        hears: Is told what becomes of each attempt.
+        apart: Whether it is wanted so that the checkpoint is not kept with the data.
+
     Attributes:
         lease: The run's hold of its name.
+        title: What its transactions are shown as, in `application_name`.
         saved: Whether the checkpoint has ridden in the batch's own statement.
         kept: What was kept with the last batch of this run.
     """
@@ -86,18 +139,26 @@ class Transaction:
         pool: RunPool,
         lease: Lease,
         *,
+        title: str,
         limits: Limits,
         place: Callable[[Transaction, Connection | None], None],
+        hears: Hears | None = None,
+        apart: bool = False,
     ) -> None:
         self.lease = lease
+        shown = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
+        self.title = shown.decode(errors="ignore")
         self.saved = False
         self.kept: Snapshot | None = None
         self._pool = pool
-        self._begin = limits.begin()
+        self._begin = limits.begin(self.title)
+        self._limits = limits
         self._place = place
+        self._hears = hears
         self._connection: Lent | None = None
         self._open = False
-        self._together: bool | None = None
+        self._tried = False
+        self._together: bool | None = False if apart else None
 
     def within(self, handle: Handle) -> Handle:
         """Return *handle* so that each call of it is one transaction."""
@@ -134,13 +195,33 @@ class Transaction:
 
     async def _opened(self) -> None:
         self.saved = False
+        self._tried = False
         if self._connection is None:
-            self._connection = await self._pool.pool.acquire()
+            self._connection = await self._acquired()
         if self._together is None:
             self._together = await self._is_together(self._connection)
         self._open = True
         await self._connection.execute(self._begin)
+        self._tried = True
         self._place(self, self._connection)
+
+    async def _acquired(self) -> Lent:
+        try:
+            return await self._pool.pool.acquire(timeout=_SECONDS_TO_GET_ONE)
+        except TimeoutError:
+            msg = (
+                f"the pool had no connection free for {_SECONDS_TO_GET_ONE:g} s, or "
+                "the server does not answer"
+            )
+            raise TimeoutError(msg) from None
+
+    async def failed(self, error: BaseException) -> None:
+        """Roll an attempt back that *error* has ended, and tell who hears."""
+        connection = self._connection
+        lost = connection is None or _is_gone(connection)
+        if self._hears is not None:
+            self._hears.failed(error, tried=self._tried, lost=lost)
+        await (finish(self._drop()) if lost else self.rollback())
 
     async def _is_together(self, connection: Connection) -> bool:
         if isinstance(self.lease, PostgresLease) and await self.lease.is_on(connection):
@@ -169,17 +250,22 @@ class Transaction:
         try:
             if self.riding is not None and not self.saved:
                 await self._save_in(connection, self.riding, snapshot, done)
-            await connection.execute("COMMIT")
-        except _LOST:
-            await self._drop()
-            if self.riding is None or not await self._was_committed(snapshot, done):
-                raise
-        except (asyncpg.PostgresError, LeaseLost, CheckpointError):
-            await self._rolled_back()
+        except (*_LOST, asyncpg.PostgresError, LeaseLost, CheckpointError) as error:
+            # What is not sent is not committed.
+            await self.failed(error)
             raise
+        try:
+            await connection.execute("COMMIT", timeout=self._limits.commit)
+        except (*_LOST, asyncpg.PostgresError) as error:
+            in_doubt = isinstance(error, _LOST) or _is_gone(connection)
+            if not in_doubt or not await self._was_committed(snapshot, done):
+                await self.failed(error)
+                raise
         self._open = False
         self.kept = snapshot
         self._place(self, None)
+        if self._hears is not None:
+            self._hears.done()
         if self.riding is None and (done is None or done.rows is not None):
             await self._save_apart(snapshot)
 
@@ -211,17 +297,38 @@ class Transaction:
             raise as_checkpoint_error(given.error, "the run", "saved")
 
     async def _was_committed(self, snapshot: Snapshot, done: Done | None) -> bool:
-        if done is not None:
-            return await self.lease.finished() is not None
-        kept = await self.lease.load()
-        return kept is not None and kept.batches >= snapshot.batches
+        """Ask the checkpoint whether a COMMIT that was not heard of was done.
+
+        Raises:
+            CheckpointError: It could not be asked. Nobody knows, and so nothing may
+                be tried again nor saved.
+        """
+        await self._drop()
+        lease = self.riding
+        if lease is None:
+            return False
+        with anyio.move_on_after(_SECONDS_TO_LEARN):
+            while True:
+                given = await ask(lease.settled)
+                if given.error is None:
+                    batches, finished = cast("tuple[int, bool]", given.value)
+                    return finished if done else batches >= snapshot.batches
+                if isinstance(given.error, LeaseLost):
+                    raise given.error
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        msg = (
+            "The connection was lost in the COMMIT of a batch, and the server could "
+            f"not be asked for {_SECONDS_TO_LEARN:g} s whether it was done. Run it "
+            "again once the server is back: it goes on from what was committed."
+        )
+        raise CheckpointError(msg)
 
     async def _rolled_back(self) -> None:
         connection = self._connection
         if connection is not None and self._open:
             try:
-                await connection.execute("ROLLBACK")
-            except (*_LOST, asyncpg.PostgresError, TimeoutError):
+                await connection.execute("ROLLBACK", timeout=_SECONDS_TO_ROLL_BACK)
+            except (*_LOST, asyncpg.PostgresError):
                 await self._drop()
         self._open = False
         self._place(self, None)
@@ -232,8 +339,10 @@ class Transaction:
         self._open = False
         self._place(self, None)
         if connection is not None:
-            connection.terminate()
-            await self._pool.pool.release(connection)
+            # The pool has taken one back by itself that it saw to be closed.
+            with suppress(*_LOST, asyncpg.PostgresError):
+                connection.terminate()
+                await self._pool.pool.release(connection, timeout=_SECONDS_TO_ROLL_BACK)
 
 
 class _Attempt:
@@ -252,4 +361,16 @@ class _Attempt:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            await self._transaction.rollback()
+            await self._transaction.failed(error)
+
+
+def _is_gone(connection: Lent) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _escaped(text: str) -> str:
+    # Also where `standard_conforming_strings` is off.
+    return text.replace("\\", "\\\\").replace("'", "''")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from uuid import UUID
 
 import asyncpg
 
@@ -23,6 +26,11 @@ from adaptive_backfill.postgres.identifiers import quoted, table_named
 from adaptive_backfill.postgres.keyset import Keyset, with_batch
 
 __all__ = ["Cursor", "Key", "Walk", "Way"]
+
+_PLAIN = re.compile(
+    r"(?:\s|--[^\n]*|/\*.*?\*/)*(?:UPDATE|DELETE|INSERT)\b", re.IGNORECASE | re.DOTALL
+)
+_RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
 Key = tuple[Any, ...]
 """The values of a key's columns."""
@@ -64,11 +72,23 @@ class Way(NamedTuple):
 
 
 class Walk:
-    """Opens the run's pool, looks at the table, and does its ranges."""
+    """Opens the run's pool, looks at the table, and does its ranges.
 
-    def __init__(self, way: Way, pool: RunPool) -> None:
+    Args:
+        way: What the class says.
+        pool: The run's pool.
+        also: What else is to be looked up when it is opened.
+    """
+
+    def __init__(
+        self,
+        way: Way,
+        pool: RunPool,
+        also: Callable[[Connection], Awaitable[None]],
+    ) -> None:
         self._way = way
         self._pool = pool
+        self._also = also
         self._table = table_named(way.table)
         self._inspected: Inspected | None = None
         self._texts: dict[object, str] = {}
@@ -82,6 +102,7 @@ class Walk:
         await self._pool.__aenter__()
         try:
             async with self._pool.pool.acquire() as connection:
+                await self._also(connection)
                 self._inspected = await inspect_table(
                     connection, self._table, self._way.key, self._way.subject
                 )
@@ -116,8 +137,10 @@ class Walk:
 
     def batch(self, *, after: bool) -> str:
         """Return the SQL of a batch: the statement, or what reads its rows."""
-        by = self._done if self._way.statement else self._select
-        return by(self._keyset(), after=after)
+        keys = self._keyset()
+        if self._way.statement:
+            return self._done(keys, after=after)
+        return self._select(keys, keys.batch(None, after=after))
 
     async def start(self) -> Cursor:
         """Return where a new walk begins, and fix where it ends."""
@@ -135,14 +158,14 @@ class Walk:
     async def last(self, connection: Connection) -> Key | None:
         """Return the key where the walk would end now; `None` for an empty table."""
         row = await connection.fetchrow(self._keyset().last())
-        return None if row is None else tuple(row)
+        return None if row is None else _key(row)
 
     async def bound(self, connection: Connection, cursor: Cursor, size: int) -> Key:
         """Return the last key of the next batch of at most *size* keys."""
         after = cursor.last is not None
         text = self._text(("bound", after), lambda keys: keys.bound(after=after))
         row = await connection.fetchrow(text, *_keys(cursor), size - 1)
-        return (cursor.end or ()) if row is None else tuple(row)
+        return (cursor.end or ()) if row is None else _key(row)
 
     async def rows(
         self, connection: Connection, cursor: Cursor, upper: Key
@@ -152,7 +175,10 @@ class Walk:
         Locked, so that what is written was not changed since it was read.
         """
         after = cursor.last is not None
-        text = self._text(("rows", after), lambda keys: self._select(keys, after=after))
+        text = self._text(
+            ("rows", after),
+            lambda keys: self._select(keys, keys.batch(None, after=after)),
+        )
         found = await connection.fetch(text, *_up_to(cursor, upper))
         return list(found)
 
@@ -162,6 +188,15 @@ class Walk:
         text = self._text(("do", after), lambda keys: self._done(keys, after=after))
         status = await connection.execute(text, *_up_to(cursor, upper))
         return _count_of(status)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the checkpoint may ride in the statement.
+
+        To count its rows it has to return something, and not something of its own;
+        and a WITH that changes rows must be at the top, where the checkpoint's is.
+        """
+        return _carries(self._way.statement or "")
 
     async def do_with(
         self,
@@ -182,7 +217,8 @@ class Walk:
         text = self._text(
             ("ride", after),
             lambda keys: (
-                f"WITH done AS ({self._done(keys, after=after)} RETURNING 1), "
+                # On a line of its own: the statement may end in a comment.
+                f"WITH done AS ({self._done(keys, after=after)}\nRETURNING 1), "
                 f"kept AS ({lease.riding_update(len(arguments) + 1, 'done')}) "
                 "SELECT (SELECT count(*) FROM done), EXISTS (SELECT FROM kept)"
             ),
@@ -194,17 +230,29 @@ class Walk:
             return 0, False
         return int(row[0]), bool(row[1])
 
-    def _select(self, keys: Keyset, *, after: bool) -> str:
+    async def row(self, connection: Connection, key: Key) -> list[asyncpg.Record]:
+        """Return the row of *key*, locked, if it is there and still to do."""
+        text = self._text("row", lambda keys: self._select(keys, keys.only(None)))
+        return list(await connection.fetch(text, *key))
+
+    async def redo(self, connection: Connection, key: Key) -> int:
+        """Do the one row of *key* by the statement; return whether it did, as 1."""
+        text = self._text("redo", lambda keys: self._statement(keys.only))
+        return _count_of(await connection.execute(text, *key))
+
+    def _select(self, keys: Keyset, condition: str) -> str:
         columns = ", ".join(map(quoted, self._way.columns)) or "*"
-        order = keys.order()
         return (
             f"SELECT {columns} FROM {keys.table.sql} "
-            f"WHERE {keys.batch(None, after=after)} ORDER BY {order} FOR NO KEY UPDATE"
+            f"WHERE {condition} ORDER BY {keys.order()} FOR NO KEY UPDATE"
         )
 
     def _done(self, keys: Keyset, *, after: bool) -> str:
+        return self._statement(partial(keys.batch, after=after))
+
+    def _statement(self, condition: Callable[[str | None], str]) -> str:
         statement = self._way.statement or ""
-        return with_batch(statement.strip().rstrip(";"), keys, after=after)
+        return with_batch(statement.strip().rstrip(";"), condition)
 
     def _text(self, of: object, make: Callable[[Keyset], str]) -> str:
         text = self._texts.get(of)
@@ -223,6 +271,17 @@ class Walk:
         return Keyset(
             self._table, seen.key, seen.types, self._way.descending, self._way.where
         )
+
+
+def _carries(statement: str) -> bool:
+    return bool(_PLAIN.match(statement)) and not _RETURNING.search(statement)
+
+
+def _key(row: asyncpg.Record) -> Key:
+    # asyncpg has a UUID of its own, which no checkpoint knows.
+    return tuple(
+        UUID(int=value.int) if isinstance(value, UUID) else value for value in row
+    )
 
 
 def _keys(cursor: Cursor) -> Key:

@@ -14,6 +14,8 @@ from adaptive_backfill._core.options import Option, changed
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._dsl.preparing import Prepared
+from adaptive_backfill._engine.memory_store import MemoryStore
+from adaptive_backfill._ports import Lease
 from adaptive_backfill.errors import BackfillError, ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
@@ -21,7 +23,7 @@ from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._transaction import Limits, Transaction
 from adaptive_backfill.postgres.store import PostgresStore
 
-__all__ = ["PostgresBackfill"]
+__all__ = ["PostgresBackfill", "limits_of"]
 
 _NO_TIMEOUT = 3600.0
 """Seconds after which this side gives a statement up where no `timeout` is set."""
@@ -87,19 +89,39 @@ class PostgresBackfill(Backfill[State]):
             size=1,
             command_timeout=options.timeout or _NO_TIMEOUT,
         )
-        if options.checkpoint is not None and options.checkpoint.store is OWN_STORE:
-            own = Checkpoint(PostgresStore(lambda: run_pool.pool))
-            options = changed(options, {"checkpoint": own})
-        limits = _limits_of(options.timeout, backfill.lock_timeout)
+        checkpoint = options.checkpoint
+        if checkpoint is None:
+            # A transaction needs a lease; this one goes with the run.
+            checkpoint = Checkpoint(MemoryStore())
+        elif checkpoint.store is OWN_STORE:
+            checkpoint = Checkpoint(
+                PostgresStore(lambda: run_pool.pool), checkpoint.name
+            )
+        apart = options.checkpoint is None
+        options = changed(options, {"checkpoint": checkpoint})
+        limits = limits_of(options.timeout, backfill.lock_timeout)
         work = replace(
             prepared.work,
-            unit=lambda lease: Transaction(
-                run_pool, lease, limits=limits, place=backfill.placed
+            unit=lambda lease: backfill.unit_over(
+                run_pool, lease, limits=limits, apart=apart
             ),
             resources=lambda: backfill.opened_by(run_pool),
             pool=lambda: run_pool.pool,
         )
         return prepared._replace(work=work, options=options)
+
+    def unit_over(
+        self, run_pool: RunPool, lease: Lease, *, limits: Limits, apart: bool
+    ) -> Transaction:
+        """Return what makes each batch a transaction on *run_pool*."""
+        return Transaction(
+            run_pool,
+            lease,
+            title=self.name,
+            limits=limits,
+            place=self.placed,
+            apart=apart,
+        )
 
     def opened_by(self, run_pool: RunPool) -> AbstractAsyncContextManager[object]:
         """Return what opens *run_pool* for the run, and closes it after."""
@@ -111,7 +133,8 @@ class PostgresBackfill(Backfill[State]):
         self._connection = connection
 
 
-def _limits_of(timeout: float | None, lock_timeout: float) -> Limits:
+def limits_of(timeout: float | None, lock_timeout: float) -> Limits:
+    """Return what the server holds a batch to, by the options that say so."""
     # The server gives up a little before this side does, and says why.
     return Limits(
         statement=None if timeout is None else timeout * 0.9,

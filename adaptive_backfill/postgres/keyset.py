@@ -7,6 +7,7 @@ keys inside a batch.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from adaptive_backfill.postgres.identifiers import Table, quoted
@@ -80,6 +81,16 @@ class Keyset:
             bounds.append(f"({self.where})")
         return " AND ".join(bounds)
 
+    def only(self, alias: str | None) -> str:
+        """Return the condition for the one row of a key, if it is still to do.
+
+        Args:
+            alias: As for `batch`. The key is the first parameter.
+        """
+        by = self.table.alias if alias is None else quoted(alias)
+        exact = self._compared("=", 0, by)
+        return exact if self.where is None else f"{exact} AND ({self.where})"
+
     def left(self) -> str:
         """Return the query that counts the rows still to do."""
         where = "" if self.where is None else f" WHERE {self.where}"
@@ -117,11 +128,13 @@ def has_batch(statement: str) -> bool:
     return _BATCH.search(statement) is not None
 
 
-def with_batch(statement: str, keyset: Keyset, *, after: bool) -> str:
+def with_batch(statement: str, condition: Callable[[str | None], str]) -> str:
     """Return *statement* with ``{batch}`` and ``{batch:alias}`` filled in.
 
     All other braces stay as they are.
+
+    Args:
+        statement: The user's.
+        condition: Says which rows, by the alias, where there is one.
     """
-    return _BATCH.sub(
-        lambda found: keyset.batch(found.group(1), after=after), statement
-    )
+    return _BATCH.sub(lambda found: condition(found.group(1)), statement)

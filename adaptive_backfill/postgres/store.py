@@ -91,6 +91,11 @@ class PostgresStore:
     def __repr__(self) -> str:
         return f"PostgresStore(schema={self._database.schema!r})"
 
+    @property
+    def schema(self) -> str:
+        """The schema of its tables."""
+        return self._database.schema
+
     @staticmethod
     def script(schema: str = DEFAULT_SCHEMA) -> str:
         """Return the SQL that makes or migrates the tables, for psql.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
+import asyncpg
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import DONE, Answer, Done, Fail, Halt, Next
@@ -19,6 +21,8 @@ from adaptive_backfill.errors import (
     InvalidAnswer,
     LeaseLost,
 )
+from adaptive_backfill.postgres._aside import NotDone, SettingAside
+from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
@@ -29,7 +33,7 @@ __all__ = ["TableBackfill"]
 _ROWS_ANSWERS = ("None (all done)", "the number of rows done", "Halt", "Fail")
 
 
-class TableBackfill(Planning):
+class TableBackfill(SettingAside, Planning):
     """Fills, moves or deletes the rows of a table, a range of its key at a time.
 
     Say it in SQL, with ``{batch}`` (or ``{batch:alias}``) where the range goes:
@@ -72,13 +76,20 @@ class TableBackfill(Planning):
 
     async def handle_batch(self, state: Cursor) -> Answer[Cursor]:
         """Do the next range. The library's own; write `handle_rows`, or `statement`."""
-        walk, connection = self._walking(), self.connection
+        walk, connection, failing = self._walking(), self.connection, self._failing
+        if state.last is None and self._quarantine and self._quarantine.count:
+            await self._quarantine.empty(connection)
         if state.end is None:
             return DONE
-        upper = await walk.bound(connection, state, self.batch_size)
+        size = self.batch_size if failing is None else failing.size(self.batch_size)
+        upper = await walk.bound(connection, state, size)
         following = Cursor(upper, state.end)
-        if self._rows_handler() is not None:
-            answer = await self._through_python(walk, state, upper)
+        if failing is not None and failing.aside is not None:
+            await self._set_aside(connection, upper)
+            rows = 0
+        elif self._rows_handler() is not None:
+            found = await walk.rows(connection, state, upper)
+            answer = await self._through_python(found, connection)
             if isinstance(answer, Halt | Fail):
                 return answer
             rows = answer
@@ -101,7 +112,8 @@ class TableBackfill(Planning):
         upper = following.last or ()
         lease = None if transaction is None else transaction.riding
         before = None if transaction is None else transaction.kept
-        if transaction is None or lease is None or before is None or upper == state.end:
+        last = upper == state.end
+        if not walk.carries or transaction is None or not lease or not before or last:
             return await walk.do(connection, state, upper)
         snapshot = Snapshot(following, before.batches + 1, 0, self.batch_size)
         rows, held = await walk.do_with(
@@ -152,7 +164,9 @@ class TableBackfill(Planning):
             )
         if problems:
             raise ConfigurationError(problems, subject=cls.__qualname__)
-        return super()._adapted(prepared)
+        prepared = super()._adapted(prepared)
+        # A cursor's keys may be of any type, and so have to describe themselves.
+        return prepared._replace(work=replace(prepared.work, state_type=None))
 
     @override
     def opened_by(self, run_pool: RunPool) -> Walk:
@@ -166,17 +180,32 @@ class TableBackfill(Planning):
             statement=self.statement,
             columns=tuple(self.columns),
         )
-        self._walk = Walk(way, run_pool)
+        self._walk = Walk(way, run_pool, self._look_aside)
         return self._walk
 
+    @override
+    async def _do_row(self, connection: Connection, key: Key) -> None:
+        """Do the one row of *key*, if it is still to do."""
+        walk = self._walking()
+        if self._rows_handler() is None:
+            await walk.redo(connection, key)
+            return
+        self._connection = connection
+        try:
+            found = await walk.row(connection, key)
+            answer = await self._through_python(found, connection)
+        finally:
+            self._connection = None
+        if isinstance(answer, Halt | Fail):
+            raise NotDone(answer)
+
     async def _through_python(
-        self, walk: Walk, state: Cursor, upper: Key
+        self, rows: list[asyncpg.Record], connection: Connection
     ) -> int | Halt | Fail:
         handle_rows = self._rows_handler()
-        rows = await walk.rows(self.connection, state, upper)
         if not rows or handle_rows is None:
             return 0
-        answer = await handle_rows(rows, self.connection)
+        answer = await handle_rows(rows, connection)
         if answer is None:
             return len(rows)
         if isinstance(answer, Halt | Fail) or is_count(answer, least=0):

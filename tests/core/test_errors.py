@@ -25,6 +25,7 @@ ALL: list[errors.BackfillError] = [
     errors.RunEnded("ended", {"batches": 1}),
     errors.RunFailed("failed", {"batches": 1}),
     errors.RunHalted("halted", {"batches": 1}),
+    errors.TooManyQuarantined("Users", 100, "ValueError: no"),
 ]
 
 

@@ -1,0 +1,226 @@
+"""The part of a `TableBackfill` that gives way, finds bad rows and sets them aside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast
+
+import anyio
+import structlog
+from typing_extensions import override
+
+from adaptive_backfill._core.options import Option, changed
+from adaptive_backfill._dsl.backfill import Backfill
+from adaptive_backfill._dsl.preparing import Prepared, prepare
+from adaptive_backfill._engine.outlast import finish
+from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._ports import Lease
+from adaptive_backfill.errors import ConfigurationError, TooManyQuarantined
+from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._failing import Failing, Patience
+from adaptive_backfill.postgres._faults import Kind, kind_of
+from adaptive_backfill.postgres._options import TABLE_OPTIONS
+from adaptive_backfill.postgres._quarantine import Quarantine, described
+from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._store_pool import Pool, PoolSource
+from adaptive_backfill.postgres._store_schema import DEFAULT_SCHEMA
+from adaptive_backfill.postgres._transaction import Limits, Transaction
+from adaptive_backfill.postgres._walk import Cursor, Key
+from adaptive_backfill.postgres.backfill import PostgresBackfill, limits_of
+from adaptive_backfill.postgres.failures import Failure
+from adaptive_backfill.postgres.store import PostgresStore
+
+__all__ = ["NotDone", "SettingAside"]
+
+
+class NotDone(Exception):
+    """`handle_rows` answered `Halt` or `Fail` to a single row."""
+
+
+@asynccontextmanager
+async def _open(prepared: Prepared) -> AsyncIterator[Pool]:
+    """Open what a run would open, without a run."""
+    work = prepared.work
+    if work.resources is None or not callable(work.pool):
+        msg = "it has no pool to look through"
+        raise ConfigurationError([msg], subject=prepared.options.name)
+    async with work.resources():
+        yield cast("Pool", work.pool())
+
+
+class SettingAside(PostgresBackfill[Cursor]):
+    """A `PostgresBackfill` whose bad rows do not stop it."""
+
+    max_quarantined: int
+    """Rows to set aside at most; with one more the run fails. 100 by default."""
+
+    _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
+    _failing: Failing | None = None
+    _quarantine: Quarantine | None = None
+
+    @classmethod
+    async def failures(cls, /, **overrides: Any) -> list[Failure]:
+        """Return the rows that are set aside, in the order in which they failed.
+
+        A new walk from the beginning forgets them, because it comes to them again.
+
+        Args:
+            overrides: As in `run`, `pool` and `dsn` among them.
+
+        Raises:
+            ConfigurationError: The class, or an override, is not usable.
+        """
+        prepared = cls._adapted(prepare(cls, Backfill, cls._definition, overrides))
+        backfill = cast("Self", prepared.instance)
+        async with _open(prepared):
+            return await backfill.listed()
+
+    @classmethod
+    async def retry_failures(cls, /, **overrides: Any) -> int:
+        """Try the rows that are set aside again, each in a transaction of its own.
+
+        What is done, or is not to be done any more, is set aside no longer; what fails
+        again is kept with its new error. May be called while a run is under way.
+
+        Args:
+            overrides: As in `run`, `pool` and `dsn` among them.
+
+        Returns:
+            How many are done now.
+
+        Raises:
+            ConfigurationError: The class, or an override, is not usable.
+            Exception: What says that no row can be tried: the server is away, or the
+                statement is wrong.
+        """
+        prepared = cls._adapted(prepare(cls, Backfill, cls._definition, overrides))
+        backfill = cast("Self", prepared.instance)
+        async with _open(prepared) as pool:
+            return await backfill.done_again(pool, prepared.options.timeout)
+
+    @override
+    @classmethod
+    def _adapted(cls, prepared: Prepared) -> Prepared:
+        prepared = super()._adapted(prepared)
+        backfill = cast("Self", prepared.instance)
+        work, options = prepared.work, prepared.options
+        retry = options.retry
+        failing = Failing(retry, options.max_pause)
+        patience = Patience(
+            retry.attempts, retry.base, retry.cap, retry.on, failing=failing
+        )
+        store = None if options.checkpoint is None else options.checkpoint.store
+        schema = store.schema if isinstance(store, PostgresStore) else DEFAULT_SCHEMA
+        quarantine = Quarantine(cast("PoolSource", work.pool), options.key, schema)
+        backfill.braced_by(failing, quarantine)
+        return prepared._replace(
+            options=changed(options, {"retry": patience}),
+            work=replace(work, quarantined=lambda: quarantine.count),
+        )
+
+    def braced_by(self, failing: Failing, quarantine: Quarantine) -> None:
+        """Take what this run does about failing batches."""
+        self._failing = failing
+        self._quarantine = quarantine
+
+    @override
+    def unit_over(
+        self, run_pool: RunPool, lease: Lease, *, limits: Limits, apart: bool
+    ) -> Transaction:
+        """Return what makes each batch a transaction, and hears how it ended."""
+        return Transaction(
+            run_pool,
+            lease,
+            title=self.name,
+            limits=limits,
+            place=self.placed,
+            hears=self,
+            apart=apart,
+        )
+
+    def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
+        """Hear what ended an attempt, and is rolled back."""
+        if self._failing is not None and self._quarantine is not None:
+            self._quarantine.settled(committed=False)
+            self._failing.failed(error, tried=tried, lost=lost)
+
+    def done(self) -> None:
+        """Hear that a batch was committed."""
+        if self._failing is not None and self._quarantine is not None:
+            self._quarantine.settled(committed=True)
+            self._failing.done()
+
+    async def _look_aside(self, connection: Connection) -> None:
+        """See how many rows are set aside already."""
+        if self._quarantine is not None:
+            await self._quarantine.open(connection)
+
+    async def listed(self) -> list[Failure]:
+        """Return the rows that are set aside."""
+        quarantine = self._quarantine
+        # Where there are none, there may be no table either; it is not made for this.
+        return await quarantine.listed() if quarantine and quarantine.count else []
+
+    async def done_again(self, pool: Pool, timeout: float | None) -> int:
+        """Try the rows that are set aside again; return how many are done now."""
+        quarantine = self._quarantine
+        if quarantine is None or not quarantine.count:
+            return 0
+        limits = limits_of(timeout, self.lock_timeout)
+        done = 0
+        for key in await quarantine.keys():
+            with anyio.move_on_after(timeout or float("inf")) as scope:
+                given = await ask(self._alone, pool, quarantine, key, limits)
+            if scope.cancelled_caught:
+                await quarantine.again(key, f"not done in {timeout:g} s")
+                continue
+            error = given.error
+            if error is None:
+                done += bool(given.value)
+            elif kind_of(error, lost=False) in (Kind.ROW, Kind.TOO_MUCH):
+                await quarantine.again(key, described(error))
+            else:
+                raise error
+        return done
+
+    async def _alone(
+        self, pool: Pool, quarantine: Quarantine, key: Key, limits: Limits
+    ) -> bool:
+        """Do one row and forget that it failed, or neither."""
+        async with pool.acquire() as connection:
+            committed = False
+            try:
+                await connection.execute(limits.begin(f"adaptive_backfill:{self.name}"))
+                number = await quarantine.take(connection, key)
+                if number is None:
+                    return False
+                await self._do_row(connection, key)
+                await quarantine.drop(connection, number)
+                await finish(connection.execute("COMMIT"))
+                committed = True
+            finally:
+                if not committed and not connection.is_closed():
+                    await finish(connection.execute("ROLLBACK"))
+        return True
+
+    async def _do_row(self, connection: Connection, key: Key) -> None:
+        """Do the one row of *key*, if it is still to do."""
+        raise NotImplementedError
+
+    async def _set_aside(self, connection: Connection, key: Key) -> None:
+        """Keep, with the batch, that the row of *key* cannot be done."""
+        failing, quarantine = self._failing, self._quarantine
+        if failing is None or quarantine is None or failing.aside is None:
+            return
+        if self._transaction is None or self._transaction.riding is None:
+            await quarantine.make()
+        error, limit = failing.aside, self.max_quarantined
+        said = described(error)
+        count = await quarantine.put(connection, key, said, failing.attempts)
+        if count > limit:
+            raise TooManyQuarantined(type(self).__qualname__, limit, said) from error
+        structlog.get_logger("adaptive_backfill").warning(
+            "row set aside", reason=said, attempts=failing.attempts, quarantined=count
+        )

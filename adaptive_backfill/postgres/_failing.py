@@ -1,0 +1,162 @@
+"""What a walk does about its failing batches: wait, take less, set a row aside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from typing_extensions import override
+
+from adaptive_backfill._core.retry import Retry
+from adaptive_backfill.errors import BackfillError, BatchTimeout
+from adaptive_backfill.postgres._faults import GaveWay, Kind, kind_of
+from adaptive_backfill.postgres._shrinking import Shrinking
+
+__all__ = ["Failing", "Patience"]
+
+IN_A_ROW = 10
+"""Batches that fail one after the other before it is no single row's fault."""
+
+
+class Failing:
+    """One run's failures since the last batch that was done.
+
+    Attributes:
+        aside: Why the row that comes next is to be set aside, where it is.
+        attempts: How often that row was tried by itself.
+    """
+
+    def __init__(
+        self,
+        retry: Retry,
+        patience: float | None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.aside: BaseException | None = None
+        self.attempts = 0
+        self._retry = retry
+        self._patience = patience
+        self._now = now
+        self._shrinking = Shrinking()
+        self._in_a_row = 0
+        self._away = 0
+        self._away_since: float | None = None
+        self._goes_on = False
+        self._rests = True
+
+    def size(self, declared: int) -> int:
+        """Return how many keys the next batch may take."""
+        return 1 if self.aside is not None else self._shrinking.of(declared)
+
+    def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
+        """Hear what ended an attempt.
+
+        Args:
+            error: What it was.
+            tried: Whether the batch was begun at all.
+            lost: Whether its connection went with it, or never came.
+        """
+        kind = kind_of(error, lost=lost)
+        if not tried and kind is not Kind.LASTING:
+            self._wait_for_the_server()
+            return
+        self._away_since = None
+        self._rests = True
+        if self._shrinking.size == 1 and self.aside is None:
+            self.attempts += 1
+        if kind is Kind.TOO_MUCH or (kind is Kind.PASSING and lost):
+            self._take_less(error)
+        if kind in (Kind.TOO_MUCH, Kind.PASSING):
+            self._again()
+        elif not (self._is_covered(error) and self._again()):
+            self._goes_on = kind is Kind.ROW and self._narrow_down(error)
+
+    def done(self) -> None:
+        """Hear that a batch was committed."""
+        if self.aside is not None:
+            self.aside = None
+        else:
+            self._in_a_row = 0
+            self._shrinking.done()
+        self.attempts = 0
+        self._away_since = None
+
+    def goes_on(self) -> bool:
+        """Whether there is to be another attempt."""
+        return self._goes_on
+
+    def wait(self, chance: float) -> float:
+        """Return the seconds to wait before it."""
+        if self._away_since is not None:
+            return self._retry.wait(self._away, chance)
+        return self._retry.wait(max(1, self._in_a_row), chance) if self._rests else 0.0
+
+    def _wait_for_the_server(self) -> None:
+        """Nothing was tried, so nothing is counted; only *patience* runs out."""
+        if self._away_since is None:
+            self._away_since, self._away = self._now(), 0
+        self._away += 1
+        waited = self._now() - self._away_since
+        self._goes_on = self._patience is None or waited < self._patience
+
+    def _again(self) -> bool:
+        self._in_a_row += 1
+        self._goes_on = self._in_a_row < self._retry.attempts
+        return self._goes_on
+
+    def _take_less(self, error: BaseException) -> None:
+        before = self._shrinking.size
+        self._shrinking.too_much()
+        if before > 1:
+            self._log("batch shrunk", error, keys=max(1, before // 2))
+
+    def _narrow_down(self, error: BaseException) -> bool:
+        """Look for the bad row; return whether that makes sense."""
+        if self.aside is not None:
+            return False
+        self._rests = False
+        if not self._shrinking.bad_row():
+            return True
+        self._in_a_row += 1
+        if self._in_a_row >= IN_A_ROW:
+            self._log("one row after the other fails", error, rows=self._in_a_row)
+            return False
+        self.aside = error
+        return True
+
+    def _is_covered(self, error: BaseException) -> bool:
+        # Ours say that the run is over: `LeaseLost`, `InvalidAnswer` and such.
+        return isinstance(error, self._retry.on) and not isinstance(
+            error, BackfillError
+        )
+
+    def _log(self, event: str, error: BaseException, **about: object) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        structlog.get_logger("adaptive_backfill").warning(event, reason=reason, **about)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience(Retry):
+    """A `Retry` for batches that may be made smaller.
+
+    *attempts* are those in a row, with whatever error, after which the run fails; *on*
+    is what is tried again as it is before a bad row is looked for.
+    """
+
+    failing: Failing | None = None
+
+    @override
+    def covers(self, error: BaseException, attempt: int) -> bool:
+        """Whether to try again after *error*, of which `failing` has heard."""
+        if self.failing is None or not isinstance(error, Exception):
+            return False
+        ours = isinstance(error, BackfillError)
+        heard = not ours or isinstance(error, BatchTimeout | GaveWay)
+        return heard and self.failing.goes_on()
+
+    @override
+    def wait(self, attempt: int, chance: float) -> float:
+        """Return the seconds to wait, by what `failing` has heard."""
+        return 0.0 if self.failing is None else self.failing.wait(chance)
