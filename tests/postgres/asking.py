@@ -18,6 +18,7 @@ from adaptive_backfill.postgres._signal import Row, Signal, health_check
 from adaptive_backfill.postgres._terms import Terms
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Declare: TypeAlias = "Callable[..., HealthCheck]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _SECONDS_TO_WAIT = 20.0

@@ -92,7 +92,7 @@ async def test_who_waits_for_others_does_not_wait_for_us(
 ) -> None:
     async with queue(database, 1):
         by_name = await ask(checks.blocked_by_us(pool, limit=0))
-        by_pid = await ask(checks.blocked_by_us(pool, ours=lambda: [], limit=0))
+        by_pid = await ask(checks.blocked_by_us(pool, ours=list, limit=0))
 
     assert (by_name, by_pid) == (OK, OK)
 
@@ -108,7 +108,7 @@ async def test_nobody_waits_once_the_lock_is_given_up(
     assert await ask(checks.lock_waits(pool, limit=0, limit_seconds=0)) is OK
 
 
-@pytest.mark.parametrize("wrong", [" ", 5, list, None])
+@pytest.mark.parametrize("wrong", [" ", 5, None])
 def test_what_cannot_name_our_sessions_is_refused(wrong: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="ours must be"):
         checks.blocked_by_us(ours=wrong)  # type: ignore[arg-type]

@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
-from adaptive_backfill import OK, HealthCheck, Pause, Slow
+from adaptive_backfill import OK, Pause, Slow
 from adaptive_backfill.postgres import checks
 from adaptive_backfill.testing.postgres import temporary_server
 from tests.postgres.asking import (
+    Declare,
     Pool,
     a_role,
     ask,
@@ -83,7 +84,7 @@ async def test_nobody_waits_for_the_disk_on_an_idle_server(pool: Pool) -> None:
     ],
 )
 async def test_a_transaction_left_open_slows_with_whose_it_is(
-    database: str, pool: Pool, check: type[HealthCheck], signal: str
+    database: str, pool: Pool, check: Declare, signal: str
 ) -> None:
     settings = {"application_name": "forgotten"}
     async with in_transaction(
@@ -135,7 +136,7 @@ async def test_a_query_that_runs_is_a_transaction_and_not_idle(
     ],
 )
 async def test_a_role_that_cannot_see_sessions_pauses_unless_it_may_be_blind(
-    database: str, declare: type[HealthCheck]
+    database: str, declare: Declare
 ) -> None:
     async with a_role(database) as blind, a_role(database, "pg_monitor") as sees:
         strict = await ask(declare(blind))

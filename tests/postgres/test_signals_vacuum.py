@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from adaptive_backfill import OK, HealthCheck, Pause, Slow
+from adaptive_backfill import OK, Pause, Slow
 from adaptive_backfill.postgres import checks
 from adaptive_backfill.testing.postgres import Server
 from tests.postgres.asking import (
+    Declare,
     Pool,
     a_role,
     ask,
@@ -160,7 +161,7 @@ async def test_a_handful_of_dead_rows_is_no_share(database: str, pool: Pool) -> 
     ],
 )
 async def test_a_table_that_is_not_there_is_not_healthy(
-    pool: Pool, declare: type[HealthCheck]
+    pool: Pool, declare: Declare
 ) -> None:
     verdict = await ask(declare(pool, table="uesrs"))
 

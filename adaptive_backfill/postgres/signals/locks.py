@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
@@ -79,7 +78,7 @@ def blocked_by_us(
         limit: Seconds, or a timedelta, of 0 or more.
     """
     problems = SECONDS.problems(limit)
-    if not (is_name(ours) or (callable(ours) and not inspect.isclass(ours))):
+    if not (is_name(ours) or callable(ours)):
         problems.append(
             "ours must be the beginning of an application_name, or a callable that "
             f"returns process ids, not {ours!r}"
