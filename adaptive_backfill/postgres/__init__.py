@@ -14,6 +14,7 @@ from adaptive_backfill.postgres.checks import (
     pg_health_checks,
     temp_file_usage,
 )
+from adaptive_backfill.postgres.doctor import Diagnosis, Examined, doctor
 from adaptive_backfill.postgres.finishing import ensure_finished
 from adaptive_backfill.postgres.plans import DryRun, Plan, Verification
 from adaptive_backfill.postgres.store import PostgresStore
@@ -21,13 +22,16 @@ from adaptive_backfill.postgres.table import TableBackfill
 
 __all__ = [
     "Cursor",
+    "Diagnosis",
     "DryRun",
+    "Examined",
     "Plan",
     "PostgresBackfill",
     "PostgresStore",
     "TableBackfill",
     "Verification",
     "checks",
+    "doctor",
     "ensure_finished",
     "hot_io_tables",
     "long_waiting_queries",
