@@ -101,6 +101,13 @@ class Backfill(Generic[State]):
         """Return the run as a kind of backfill of the library's own has it."""
         return prepared
 
+    @classmethod
+    def _session(cls, prepared: Prepared, clock: Clock | None) -> Session:
+        """Return the run that *prepared* makes."""
+        return Session(
+            prepared.work, prepared.options, restart=prepared.restart, clock=clock
+        )
+
     @override
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -186,7 +193,4 @@ def session_of(
     Raises:
         ConfigurationError: The class, or an override, is not usable.
     """
-    prepared = prepared_for(cls, overrides)
-    return Session(
-        prepared.work, prepared.options, restart=prepared.restart, clock=clock
-    )
+    return cls._session(prepared_for(cls, overrides), clock)

@@ -11,7 +11,7 @@ import asyncpg
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource, pool_of
 
-__all__ = ["RunPool"]
+__all__ = ["RunPool", "check_size"]
 
 _LONGEST_APPLICATION_NAME = 63
 _SECONDS_TO_CONNECT = 10.0
@@ -91,3 +91,21 @@ class RunPool:
         if self._own is not None:
             await self._own.close()
             self._own = None
+
+
+def check_size(pool: object, workers: int, subject: str) -> None:
+    """Refuse a pool on which several workers would wait for one another.
+
+    Raises:
+        ConfigurationError: It is an asyncpg pool with too few connections.
+    """
+    largest = pool.get_max_size() if isinstance(pool, asyncpg.Pool) else None
+    if workers == 1 or largest is None or largest > workers:
+        return
+    msg = (
+        f"the pool has {largest} connections at most, and workers={workers} need "
+        f"{workers + 1}: one for each, and one for the leases and the health checks; "
+        f"give a pool with max_size={workers + 1} or more, or set "
+        f"workers={max(1, largest - 1)}"
+    )
+    raise ConfigurationError([msg], subject=subject)

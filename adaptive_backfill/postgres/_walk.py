@@ -24,6 +24,7 @@ from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres._store_pool import Pool
 from adaptive_backfill.postgres.identifiers import quoted, table_named
 from adaptive_backfill.postgres.keyset import Keyset, with_batch
+from adaptive_backfill.postgres.shares import Cut, Range, cut
 
 __all__ = ["Cursor", "Key", "Walk", "Way"]
 
@@ -43,10 +44,13 @@ class Cursor:
     Attributes:
         last: The last key done, exclusive; `None` before the first batch.
         end: The key where it ends, fixed at the start; `None` for an empty table.
+        cut: How it is cut into shares, each with a cursor of its own; `None` where
+            it is not.
     """
 
     last: Key | None
     end: Key | None
+    cut: Cut | None = None
 
 
 class Way(NamedTuple):
@@ -146,6 +150,12 @@ class Walk:
         """Return where a new walk begins, and fix where it ends."""
         async with self._pool.pool.acquire() as connection:
             return Cursor(None, await self.last(connection))
+
+    async def cut(self, within: Range, shares: int) -> tuple[Key, ...]:
+        """Return where to cut *within* into at most *shares* shares, evenly."""
+        async with self._pool.pool.acquire() as connection:
+            oid = self._seen().oid
+            return await cut(connection, self._keyset(), oid, within, shares)
 
     async def total(self, *, exact: bool) -> int | None:
         """Return the rows that there are, counted or estimated."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import State
-from adaptive_backfill._core.options import Option, changed
+from adaptive_backfill._core.options import Option, RunOptions, changed
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._dsl.preparing import Prepared
@@ -19,6 +19,7 @@ from adaptive_backfill._ports import Lease
 from adaptive_backfill.errors import BackfillError, ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
+from adaptive_backfill.postgres._own import Own, begin_to_work_for
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._transaction import Limits, Transaction
 from adaptive_backfill.postgres.store import PostgresStore
@@ -53,8 +54,8 @@ class PostgresBackfill(Backfill[State]):
     """Seconds that a batch waits for a lock before it gives way; 0.5 by default."""
 
     _options: ClassVar[Mapping[str, Option]] = POSTGRES_OPTIONS
-    _connection: Connection | None = None
-    _transaction: Transaction | None = None
+    _connection: Own[Connection | None] = Own(None)
+    _transaction: Own[Transaction | None] = Own(None)
 
     @property
     def connection(self) -> Connection:
@@ -86,7 +87,7 @@ class PostgresBackfill(Backfill[State]):
             backfill.pool,
             backfill.dsn,
             title=options.name,
-            size=1,
+            size=backfill.batches_at_once(),
             command_timeout=options.timeout or _NO_TIMEOUT,
         )
         checkpoint = options.checkpoint
@@ -122,6 +123,15 @@ class PostgresBackfill(Backfill[State]):
             place=self.placed,
             apart=apart,
         )
+
+    def batches_at_once(self) -> int:
+        """Return how many batches may be under way at once."""
+        return 1
+
+    def begin_to_work(self, options: RunOptions) -> RunOptions:
+        """Make the current task one of several workers; return its *options*."""
+        begin_to_work_for(self)
+        return options
 
     def opened_by(self, run_pool: RunPool) -> AbstractAsyncContextManager[object]:
         """Return what opens *run_pool* for the run, and closes it after."""

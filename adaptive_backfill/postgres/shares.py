@@ -26,11 +26,13 @@ class Cut:
     """Where a walk was cut into shares: fixed at the first start, and remembered.
 
     Attributes:
+        after: The key before the first of all shares; `None` where the walk begins.
         ends: The last key of each share but the last one, in the order of the walk.
         batches: Batches done before it was cut.
         rows: Rows done before it was cut.
     """
 
+    after: Key | None
     ends: tuple[Key, ...]
     batches: int = 0
     rows: int = 0
