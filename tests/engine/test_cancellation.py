@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeAlias
 
 import anyio
@@ -694,6 +694,15 @@ def test_an_interrupt_comes_out_of_asyncio_run_as_itself(
     assert (again.status, again.batches, again.resumed) == ("done", 3, True)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_cancels_the_run_and_releases_its_lease() -> None:
     checkpoint = Checkpoint(MemoryStore(), "ctrl-c")
 
