@@ -87,7 +87,10 @@ class RunningPage:
         for value in defined:
             if isinstance(value, FastAPI):
                 self._runner.run(serve(value, lambda: bool(_stops(events))))
-            elif _is_backfill(value) and value._definition.values["name"] not in begun:
+            elif (
+                self._is_of_the_page(value)
+                and value._definition.values["name"] not in begun
+            ):
                 self._runner.run(self._run_quickly(value))
 
     def _execute(self, block: Block) -> str | None:
@@ -107,6 +110,10 @@ class RunningPage:
         return [
             value for value in vars(self._module).values() if id(value) not in known
         ]
+
+    def _is_of_the_page(self, value: object) -> TypeGuard[type[Backfill[Any]]]:
+        # TableBackfill, which a page imports, is no more to be run than Backfill is.
+        return _is_backfill(value) and value.__module__ == self._module.__name__
 
     async def _run_quickly(self, backfill: type[Backfill[Any]]) -> None:
         definition = backfill._definition
