@@ -38,12 +38,17 @@ WITH {TARGET}, vacuums AS (
     WHERE l.relation IN (SELECT oid FROM target)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT (SELECT oid FROM named) IS NOT NULL AS found,
-       count(*) AS observed, string_agg(name, ', ') AS note
-FROM vacuums
+SELECT named.oid IS NOT NULL AS found,
+       CASE WHEN named.oid IS NOT NULL THEN v.vacuums END AS observed, v.note
+FROM named
+CROSS JOIN (
+    SELECT count(*) AS vacuums, string_agg(name, ', ') AS note
+    FROM vacuums {{where}}
+) AS v
 """
 
-_WRAPAROUND_VACUUMS = f"{_VACUUMS} WHERE is_wraparound"
+_ANY = _VACUUMS.format(where="")
+_WRAPAROUND = _VACUUMS.format(where="WHERE is_wraparound")
 
 # Autovacuum's own trigger, with the table's own settings; from 18 on it has a ceiling.
 _TUPLES = f"""
@@ -74,11 +79,11 @@ WITH {TARGET}, tuples AS (
     ) AS o
     WHERE s.relid IN (SELECT oid FROM target)
 )
-SELECT (SELECT oid FROM named) IS NOT NULL AS found,
+SELECT named.oid IS NOT NULL AS found,
        current_setting('track_counts')::bool AS counted,
-       coalesce(worst.observed, 0)::float8 AS observed,
+       worst.observed::float8 AS observed,
        format('%s, %s dead rows', worst.name, worst.dead) AS note
-FROM (SELECT 1) AS one
+FROM named
 LEFT JOIN LATERAL (
     SELECT name, dead, {{observed}} AS observed FROM tuples
     ORDER BY {{observed}} DESC LIMIT 1
@@ -110,7 +115,7 @@ def vacuum_running(
     judge = gauge("vacuum_running", 0, unseen=_unfound(table))
     return health_check(
         "vacuum_running",
-        Signal(_VACUUMS, judge, lambda: (table,)),
+        Signal(_ANY, judge, lambda: (table,)),
         pool,
         Terms(action, name),
         *table_problems(table),
@@ -134,7 +139,7 @@ def wraparound_vacuum(
     judge = gauge("wraparound_vacuum", 0, unseen=_unfound(table))
     return health_check(
         "wraparound_vacuum",
-        Signal(_WRAPAROUND_VACUUMS, judge, lambda: (table,)),
+        Signal(_WRAPAROUND, judge, lambda: (table,)),
         pool,
         Terms(action, name),
         *table_problems(table),
