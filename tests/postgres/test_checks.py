@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from adaptive_backfill import errors
+from adaptive_backfill import OK, Slow, errors
 from adaptive_backfill.postgres import (
+    checks,
     hot_io_tables,
     long_waiting_queries,
     pg_health_checks,
     temp_file_usage,
 )
+from tests.postgres.asking import ask
 
 
 def test_the_three_of_the_guide_halt() -> None:
@@ -60,3 +64,140 @@ def test_a_limit_that_is_no_number_is_refused(limit: Any) -> None:
 def test_bounds_of_a_ratio_and_its_sample_are_kept(wrong: dict[str, Any]) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"{next(iter(wrong))} must"):
         hot_io_tables(**wrong)
+
+
+def test_what_is_recommended_halts_only_for_what_needs_a_person() -> None:
+    actions = {
+        check.name: check.fn.terms.action  # type: ignore[attr-defined]
+        for check in checks.recommended(table="users", standbys=["postgresql://db2/"])
+    }
+
+    by_action = {
+        action: [name for name, its in actions.items() if its == action]
+        for action in ("halt", "pause", "slow")
+    }
+    assert by_action == {
+        "halt": ["read_only", "endangered_slots", "xid_age"],
+        "pause": [
+            "replay_lag",
+            "standby_lag",
+            "slot_lag",
+            "archive_queue",
+            "archiver_failing",
+            "blocked_by_us",
+            "wraparound_vacuum",
+        ],
+        "slow": [
+            "vacuum_running",
+            "vacuum_debt",
+            "dead_rows",
+            "lock_waits",
+            "connections",
+            "active_sessions",
+            "long_waiting_queries",
+            "oldest_transaction",
+            "idle_in_transaction",
+            "prepared_transactions",
+            "wal_rate",
+            "checkpoint_pressure",
+            "requested_checkpoints",
+            "hot_io_tables",
+            "temp_file_usage",
+            "deadlocks",
+            "event_loop_lag",
+        ],
+    }
+
+
+def test_checks_of_several_standbys_can_be_told_apart() -> None:
+    standbys = ["postgresql://db2/", "postgresql://db3/"]
+
+    names = [check.name for check in checks.everything(standbys=standbys)]
+
+    assert len(set(names)) == len(names)
+    assert {"standby_lag", "standby_lag_2"} < set(names)
+
+
+def test_every_check_there_is_can_be_declared_and_is_asked_by_the_doctor() -> None:
+    bundles = {"everything", "pg_health_checks", "recommended"}
+    declared = {name for name in checks.__all__ if name[0].islower()} - bundles
+
+    asked = checks.everything(table="users", standbys=["postgresql://db2/"])
+
+    assert {check.name for check in asked} == declared
+
+
+DECLARATIONS: dict[str, dict[str, Any]] = {
+    "standby_lag": {"dsn": "postgresql://db2/"},
+    "recovery_conflicts": {"dsn": "postgresql://db2/"},
+    "replicas": {"limit": 1},
+    "vacuum_running": {"table": "users"},
+    "wraparound_vacuum": {"table": "users"},
+    "vacuum_debt": {"table": "users"},
+    "dead_rows": {"table": "users"},
+}
+
+
+@pytest.mark.parametrize(
+    "title", [check.name for check in checks.everything(table="users")]
+)
+def test_every_check_refuses_what_is_out_of_bounds_and_can_be_named(title: str) -> None:
+    declare, needed = getattr(checks, title), DECLARATIONS.get(title, {})
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        declare(**needed, action="stop", name=" ")
+
+    assert str(caught.value) == (
+        f"{title} cannot be used:\n"
+        "  - action must be 'halt' or 'pause' or 'slow', not 'stop'\n"
+        "  - name must be a non-empty str, not ' '"
+    )
+    named = declare(**needed, name="mine", action="halt")
+    assert (named.name, named.on_error) == ("mine", "halt")
+
+
+@pytest.mark.parametrize(
+    ("title", "argument", "wrong"),
+    [
+        ("replay_lag", "limit_bytes", -1),
+        ("lock_waits", "limit_seconds", "1"),
+        ("active_sessions", "cpus", 0),
+        ("lwlock_io_waits", "cpus", 1.5),
+        ("replicas", "limit", -1),
+        ("connections", "limit", 80),
+        ("cache_hits", "limit", 1.01),
+        ("xid_age", "limit", float("nan")),
+        ("wal_rate", "limit", True),
+        ("vacuum_debt", "table", ""),
+    ],
+)
+def test_limits_out_of_bounds_are_refused_by_their_names(
+    title: str, argument: str, wrong: Any
+) -> None:
+    given = DECLARATIONS.get(title, {}) | {argument: wrong}
+
+    with pytest.raises(errors.ConfigurationError, match=f"- {argument} must be "):
+        getattr(checks, title)(**given)
+
+
+@pytest.mark.asyncio
+async def test_an_event_loop_that_is_held_up_slows() -> None:
+    async def hold_up() -> None:
+        # Longer than the look naps, however slow this machine is.
+        time.sleep(0.05)  # noqa: ASYNC251
+
+    check = checks.event_loop_lag(limit=0.03)
+    asked = asyncio.create_task(ask(check))
+    await asyncio.sleep(0)
+    await hold_up()
+
+    verdict = await asked
+
+    assert isinstance(verdict, Slow)
+    assert str(verdict.reason).startswith("event_loop_lag ")
+    assert str(verdict.reason).endswith(" ms > 30 ms")
+
+
+@pytest.mark.asyncio
+async def test_an_event_loop_with_nothing_to_do_is_healthy() -> None:
+    assert await ask(checks.event_loop_lag(limit=30)) is OK
