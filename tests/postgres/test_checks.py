@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +127,18 @@ def test_every_check_there_is_can_be_declared_and_is_asked_by_the_doctor() -> No
     asked = checks.everything(table="users", standbys=["postgresql://db2/"])
 
     assert {check.name for check in asked} == declared
+
+
+def test_every_check_has_a_row_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "signals.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", manual, re.MULTILINE)
+    recommended = re.findall(r"^\| `(\w+)` \|.*\| [RTS] \|$", manual, re.MULTILINE)
+
+    standbys = ["postgresql://db2/"]
+    asked = checks.everything(table="users", standbys=standbys)
+    bundle = checks.recommended(table="users", standbys=standbys)
+    assert sorted(listed) == sorted(check.name for check in asked)
+    assert sorted(recommended) == sorted(check.name for check in bundle)
 
 
 DECLARATIONS: dict[str, dict[str, Any]] = {
