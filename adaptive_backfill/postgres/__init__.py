@@ -15,6 +15,7 @@ from adaptive_backfill.postgres.checks import (
     temp_file_usage,
 )
 from adaptive_backfill.postgres.doctor import Diagnosis, Examined, doctor
+from adaptive_backfill.postgres.failures import Failure
 from adaptive_backfill.postgres.finishing import ensure_finished
 from adaptive_backfill.postgres.plans import DryRun, Plan, Verification
 from adaptive_backfill.postgres.store import PostgresStore
@@ -25,6 +26,7 @@ __all__ = [
     "Diagnosis",
     "DryRun",
     "Examined",
+    "Failure",
     "Plan",
     "PostgresBackfill",
     "PostgresStore",

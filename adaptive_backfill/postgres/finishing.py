@@ -45,10 +45,13 @@ async def ensure_finished(
             raise ConfigurationError([msg], subject=backfill.__qualname__)
         runs, name = Runs(options.checkpoint.store), options.key
         result = _finished(name, await runs.status(name), await runs.history(name))
+    # Those that the run set aside may have been done since.
+    failures = getattr(backfill, "failures", None)
+    aside = len(await failures(**overrides)) if failures else result.quarantined
+    if aside:
+        raise NotFinished(name, _aside(aside))
     if verify and issubclass(backfill, Planning):
         await _verified(backfill, name, overrides)
-    elif result.quarantined:
-        raise NotFinished(name, _aside(result.quarantined))
     return result
 
 
@@ -84,8 +87,6 @@ async def _verified(
     backfill: type[Planning], name: str, overrides: dict[str, Any]
 ) -> None:
     left = await backfill.verify(**overrides)
-    if left.quarantined:
-        raise NotFinished(name, _aside(left.quarantined))
     if left.remaining:
         said = str(left).removeprefix(f"{left.name}: ")
         raise NotFinished(name, f"{said}; run it again")
@@ -117,7 +118,8 @@ def _ended(latest: RunResult) -> str:
 
 
 def _aside(rows: int) -> str:
+    said = "1 row is" if rows == 1 else f"{rows:,} rows are"
     return (
-        f"{rows:,} rows are quarantined; `failures()` lists them, and "
-        "`retry_failures()` tries them again"
+        f"{said} quarantined; `failures()` lists what is, and `retry_failures()` tries "
+        "it again"
     )

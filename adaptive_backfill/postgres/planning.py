@@ -93,7 +93,9 @@ class Planning(PostgresBackfill[Cursor]):
         """
         async with cls._looking(prepared_for(cls, overrides)) as look:
             failures = getattr(cls, "failures", None)
-            aside = None if failures is None else len(await failures(pool=look.pool))
+            aside = None
+            if failures is not None:
+                aside = len(await failures(**{**overrides, "pool": look.pool}))
             return await look.verify(aside)
 
     @override

@@ -21,6 +21,7 @@ ALL: list[errors.BackfillError] = [
     errors.InvalidAnswer("Users.handle_batch", None, ["Next(state)", "Done()"]),
     errors.InvalidHealthResult("db", 0),
     errors.LeaseLost("users"),
+    errors.NotFinished("users", "it was never run"),
     errors.NotRunning("users", "stop"),
     errors.RunEnded("ended", {"batches": 1}),
     errors.RunFailed("failed", {"batches": 1}),

@@ -144,6 +144,24 @@ async def test_rows_that_still_match_do_not_unless_they_always_do(pool: Pool) ->
 
 
 @pytest.mark.asyncio
+async def test_rows_that_were_set_aside_do_not(pool: Pool) -> None:
+    await people(pool, 250)
+    statement = "UPDATE people SET doubled = 1 / (id - 7) WHERE {batch}"
+    await Double.run(pool=pool, statement=statement)
+
+    aside = (
+        "1 row is quarantined; `failures()` lists what is, and `retry_failures()` "
+        "tries it again"
+    )
+    assert await refused(pool) == aside
+    with pytest.raises(NotFinished, match="1 row is quarantined"):
+        await ensure_finished(Double, pool=pool, verify=False)
+
+    assert await Double.retry_failures(pool=pool) == 1
+    assert (await ensure_finished(Double, pool=pool)).quarantined == 1
+
+
+@pytest.mark.asyncio
 async def test_a_later_run_that_is_done_lets_it_go_on_again(pool: Pool) -> None:
     await people(pool, 250)
     await Double.run(pool=pool, batch_size=100, max_batches=1)

@@ -94,6 +94,30 @@ async def test_where_done_rows_look_like_others_nothing_is_claimed(
 
 
 @pytest.mark.asyncio
+async def test_rows_that_were_set_aside_are_told_apart(pool: Pool) -> None:
+    await people(pool, 250)
+    statement = "UPDATE people SET doubled = 1 / (id - 7) WHERE {batch}"
+
+    result = await Double.run(pool=pool, statement=statement)
+    left = await Double.verify(pool=pool)
+
+    assert (result.status, result.quarantined) == (RunStatus.DONE, 1)
+    assert (left.ok, left.remaining, left.quarantined) == (False, 1, 1)
+    assert left.examples == ((7,),)
+    assert str(left) == "double: 1 row still to do, such as 7; 1 row quarantined"
+
+
+@pytest.mark.asyncio
+async def test_to_verify_makes_no_tables_for_a_store(pool: Pool) -> None:
+    await people(pool, 250)
+
+    left = await Double.verify(pool=pool)
+
+    assert (left.remaining, left.quarantined) == (250, 0)
+    assert await pool.fetchval("SELECT to_regnamespace('adaptive_backfill')") is None
+
+
+@pytest.mark.asyncio
 async def test_what_is_to_be_deleted_is_left_while_it_is_there(pool: Pool) -> None:
     class Drop(TableBackfill):
         table = "people"
