@@ -28,6 +28,7 @@ from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Handle, Lease
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._store_lease import PostgresLease
 
@@ -124,6 +125,7 @@ class Transaction:
         place: Takes the connection for the length of an attempt.
         hears: Is told what becomes of each attempt.
         apart: Whether it is wanted so that the checkpoint is not kept with the data.
+        gives_way: Whether a batch is cancelled when somebody waits for it.
 
     Attributes:
         lease: The run's hold of its name.
@@ -144,6 +146,7 @@ class Transaction:
         place: Callable[[Transaction, Connection | None], None],
         hears: Hears | None = None,
         apart: bool = False,
+        gives_way: bool = False,
     ) -> None:
         self.lease = lease
         shown = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
@@ -155,6 +158,7 @@ class Transaction:
         self._limits = limits
         self._place = place
         self._hears = hears
+        self._guard = Guard(pool, self.title) if gives_way else None
         self._connection: Lent | None = None
         self._open = False
         self._tried = False
@@ -165,8 +169,11 @@ class Transaction:
 
         async def attempt(argument: object) -> object:
             async with _Attempt(self):
-                await self._opened()
-                return await handle(argument)
+                connection = await self._opened()
+                if self._guard is None:
+                    return await handle(argument)
+                pid = connection.get_server_pid()
+                return await self._guard.over(handle, argument, pid)
 
         return attempt
 
@@ -193,7 +200,7 @@ class Transaction:
         lease = self.lease
         return lease if self._together and isinstance(lease, PostgresLease) else None
 
-    async def _opened(self) -> None:
+    async def _opened(self) -> Lent:
         self.saved = False
         self._tried = False
         if self._connection is None:
@@ -204,6 +211,7 @@ class Transaction:
         await self._connection.execute(self._begin)
         self._tried = True
         self._place(self, self._connection)
+        return self._connection
 
     async def _acquired(self) -> Lent:
         try:

@@ -1,0 +1,131 @@
+"""Watches for those who wait on a batch, and lets it give way.
+
+A batch holds its locks from its first row to its COMMIT. Who asks for one of them has
+to wait; for a second that is nothing, and then it is the backfill's turn to step back.
+Nobody can have waited longer than the batch has lasted: so most batches, which are
+shorter, cost no question at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import asyncpg
+
+from adaptive_backfill._engine.outlast import end_all
+from adaptive_backfill.postgres._faults import GaveWay
+from adaptive_backfill.postgres._run_pool import RunPool
+
+__all__ = ["Guard"]
+
+PATIENCE = 1.0
+"""Seconds that others may wait for a batch; also between two looks, at least."""
+
+# Behind a pooler the process id that a client is told is none of the server's; then it
+# is by `application_name`, which the other workers of the run share.
+# `waitstart` is there from PostgreSQL 14 on; before, a query waits from its beginning,
+# mostly. Only waiters are asked for whom they wait: that takes every partition of the
+# lock table for a moment.
+_WAITING = """
+SELECT w.pid, w.seconds, w.application_name
+FROM (
+    SELECT l.pid, max(a.application_name) AS application_name,
+           extract(epoch FROM clock_timestamp() - max(coalesce(
+               (to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start
+           )))::float8 AS seconds
+    FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+    WHERE NOT l.granted AND l.pid <> pg_backend_pid() AND a.application_name <> $1
+    GROUP BY l.pid
+) AS w
+WHERE w.seconds > $2 AND pg_blocking_pids(w.pid) && ARRAY(
+    SELECT b.pid FROM pg_stat_activity AS b
+    WHERE b.application_name = $1 AND b.datname = current_database()
+      AND (b.pid = $3 OR NOT EXISTS (
+          SELECT FROM pg_stat_activity WHERE pid = $3 AND application_name = $1
+      ))
+)
+ORDER BY w.seconds DESC LIMIT 1
+"""
+
+_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class Guard:
+    """Watches over the batches of one transaction after the other.
+
+    Args:
+        pool: The run's pool, which needs a connection besides that of the batch.
+        title: The `application_name` of the batches.
+        patience: Seconds that others may wait, above 0.
+    """
+
+    def __init__(self, pool: RunPool, title: str, patience: float = PATIENCE) -> None:
+        self._pool = pool
+        self._title = title
+        self._patience = patience
+
+    async def over(
+        self, handle: Callable[[Any], Awaitable[object]], argument: object, pid: int
+    ) -> object:
+        """Return what *handle* answers to *argument*.
+
+        Args:
+            handle: Does a batch.
+            argument: What it is handed.
+            pid: The server's process that does it, as its connection knows it.
+
+        Raises:
+            GaveWay: It was cancelled, because somebody waited for it.
+            Exception: What it raised.
+        """
+        loop = asyncio.get_running_loop()
+        watching: list[asyncio.Task[None]] = []
+        waiter: list[str] = []
+        answer: object = None
+        with anyio.CancelScope() as scope:
+
+            def begin() -> None:
+                watching.append(loop.create_task(self._watch(scope, waiter, pid)))
+
+            timer = loop.call_later(self._patience, begin)
+            try:
+                answer = await handle(argument)
+            finally:
+                timer.cancel()
+                if watching:
+                    await end_all(watching)
+        if scope.cancelled_caught:
+            raise GaveWay(waiter[0])
+        return answer
+
+    async def _watch(
+        self, scope: anyio.CancelScope, waiter: list[str], pid: int
+    ) -> None:
+        while True:
+            found = await self._waiter(pid)
+            if found is not None:
+                waiter.append(found)
+                scope.cancel()
+                return
+            await asyncio.sleep(self._patience)
+
+    async def _waiter(self, pid: int) -> str | None:
+        """Return who waits too long, as a reason for people."""
+        try:
+            async with self._pool.pool.acquire(timeout=self._patience) as connection:
+                row = await connection.fetchrow(
+                    _WAITING, self._title, self._patience, pid, timeout=self._patience
+                )
+        except _TROUBLE:
+            # Not seen is not blocked; the batch has its own limits.
+            return None
+        if row is None:
+            return None
+        who = row["application_name"] or "a session"
+        return (
+            f"blocked_by_us {row['seconds']:.1f} s > {self._patience:g} s: "
+            f"{who} (pid {row['pid']}) waits for a lock of the batch"
+        )

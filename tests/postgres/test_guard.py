@@ -1,0 +1,219 @@
+"""Never the bully: whoever waits for a batch for long is let go first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from adaptive_backfill import Pause, Retry, telemetry
+from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._faults import GaveWay
+from adaptive_backfill.postgres._fence import fenced_by
+from adaptive_backfill.postgres.table import TableBackfill
+from adaptive_backfill.testing.postgres import temporary_server
+
+from . import tables
+from .asking import ask, connected, new_run, pool_of, until
+from .standbys import caught_up, replay_paused, standby_of
+from .tables import Pool, done, numbered, times_done
+
+pytestmark = pytest.mark.postgres
+quiet = tables.quiet
+
+
+class Dawdling(TableBackfill):
+    """Does its first batch, and then sits on it, in Python or in the server."""
+
+    table = "items"
+    batch_size = 100
+    retry = Retry(attempts=10, base=0.001, cap=0.001, on=())
+    locked: asyncio.Event
+    sizes: list[int]
+    sleep: str | None = None
+
+    async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
+        self.sizes.append(len(rows))
+        await connection.execute(
+            "UPDATE items SET n = n + 1 WHERE id = ANY($1)", [row["id"] for row in rows]
+        )
+        if len(rows) > 50:
+            self.locked.set()
+            if self.sleep is not None:
+                await connection.execute(self.sleep)
+            await asyncio.Event().wait()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sleep", [None, "SELECT pg_sleep(60)"])
+async def test_who_waits_for_a_batch_gets_the_lock_and_the_batch_is_halved(
+    database: str, sleep: str | None
+) -> None:
+    retries: list[telemetry.Event] = []
+    telemetry.attach("retries", "backfill.batch.retry", retries.append)
+    async with pool_of(database, 2) as pool, connected(database) as other:
+        await numbered(pool, 100)
+        locked, sizes = asyncio.Event(), list[int]()
+        running = asyncio.create_task(
+            Dawdling.run(pool=pool, locked=locked, sizes=sizes, sleep=sleep)
+        )
+        await locked.wait()
+        await other.execute("SET application_name = 'the site'")
+        await other.execute("UPDATE items SET n = n WHERE id = 5", timeout=30)
+        result = done(await running)
+        telemetry.detach("retries")
+
+        assert result.rows == 100
+        assert sizes[:2] == [100, 50]
+        assert await times_done(pool) == {1: 100}
+    error = retries[0].metadata["error"]
+    assert isinstance(error, GaveWay)
+    assert "the site" in str(error)
+    assert str(error).startswith("blocked_by_us 1.")
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_somebody_else_disturbs_no_batch(
+    pool: Pool, database: str
+) -> None:
+    await numbered(pool, 40)
+    await pool.execute("CREATE TABLE other (id int)")
+    sizes: list[int] = []
+    let_go = asyncio.Event()
+
+    class Long(TableBackfill):
+        table = "items"
+
+        async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
+            sizes.append(len(rows))
+            # Longer than the guard waits before it looks, and long enough to look.
+            await connection.execute("SELECT pg_sleep(2.5)")
+            let_go.set()
+
+    async with connected(database) as first, connected(database) as second:
+        holding = first.transaction()
+        await holding.start()
+        await first.execute("LOCK other")
+        waiting = asyncio.create_task(second.execute("LOCK other"))
+        result = done(await Long.run(pool=pool))
+        await holding.rollback()
+        with pytest.raises(Exception, match="transaction"):
+            await waiting
+
+    assert sizes == [40]
+    assert result.rows == 40
+
+
+@pytest.mark.asyncio
+async def test_batches_are_shown_by_their_name_and_under_limits(
+    pool: Pool, database: str
+) -> None:
+    await numbered(pool, 3)
+    shown: list[tuple[object, ...]] = []
+
+    class Looking(TableBackfill):
+        name = "look'ing \\ at " + "x" * 80
+        table = "items"
+        timeout = 40.0
+        lock_timeout = 0.25
+
+        async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
+            shown.append(
+                tuple(
+                    await connection.fetchrow(
+                        "SELECT current_setting('statement_timeout'),"
+                        " current_setting('lock_timeout'),"
+                        " current_setting('idle_in_transaction_session_timeout'),"
+                        " current_setting('application_name')"
+                    )
+                )
+            )
+
+    done(await Looking.run(pool=pool))
+    after = await pool.fetchval("SHOW lock_timeout")
+
+    assert shown == [
+        (
+            "36s",
+            "250ms",
+            "40s",
+            ("adaptive_backfill:look'ing \\ at " + "x" * 80)[:63],
+        )
+    ]
+    assert after == "0"
+
+
+@pytest.mark.asyncio
+async def test_a_run_waits_until_its_standby_has_replayed_enough() -> None:
+    with temporary_server() as primary, standby_of(primary) as standby:
+        async with pool_of(primary.dsn(), 4) as pool:
+            await numbered(pool, 10)
+            (fence,) = fenced_by([standby.dsn()], limit=1_000_000)
+            run = new_run()
+            run = type(run)(run.name, pool=pool, run_id=run.run_id)
+            await caught_up(primary)
+            before = await ask(fence, run)
+            async with replay_paused(primary, standby):
+                await pool.execute(
+                    "CREATE TABLE wal AS SELECT g FROM generate_series(1, 50000) g"
+                )
+                behind = await ask(fence, run)
+            await caught_up(primary)
+            after = await ask(fence, run)
+
+        where = f"{standby.host}:{standby.port}"
+        assert not isinstance(before, Pause)
+        assert isinstance(behind, Pause)
+        assert str(behind.reason).startswith(f"standby {where} ")
+        assert str(behind.reason).endswith(" bytes behind > 1000000")
+        assert not isinstance(after, Pause)
+
+
+@pytest.mark.asyncio
+async def test_a_run_is_fenced_by_the_standbys_that_it_names() -> None:
+    class Fenced(TableBackfill):
+        table = "items"
+        batch_size = 5
+        health_interval = 0.05
+        statement = "UPDATE items SET n = n + 1 WHERE {batch}"
+
+    with temporary_server() as primary, standby_of(primary) as standby:
+        async with pool_of(primary.dsn(), 4) as pool:
+            await numbered(pool, 20)
+            async with Fenced.start(pool=pool, standbys=[standby.dsn()]) as run:
+                done(await run.wait())
+            away = await asyncio.to_thread(_stopped, standby)
+            async with Fenced.start(pool=pool, standbys=[away]) as run:
+
+                async def paused() -> bool:
+                    return run.progress.status == "paused"
+
+                await until(paused)
+                reasons = [str(reason) for reason in run.progress.reasons]
+                await asyncio.to_thread(standby.start)
+                done(await run.wait())
+
+            assert await times_done(pool) == {2: 20}
+    assert reasons[0].startswith(f"standby {standby.host}:{standby.port}")
+
+
+def _stopped(server: Any) -> str:
+    server.stop()
+    dsn: str = server.dsn()
+    return dsn
+
+
+def test_a_password_is_never_shown() -> None:
+    checks = fenced_by(["postgresql://me:secret@db2:5433/x", "host=db password=secret"])
+
+    assert [check.name for check in checks] == ["standby db2:5433", "standby 2"]
+
+
+@pytest.mark.asyncio
+async def test_standbys_are_dsns(pool: Pool) -> None:
+    with pytest.raises(ConfigurationError, match="standbys must be a sequence of DSNs"):
+        await Dawdling.run(
+            pool=pool, locked=asyncio.Event(), sizes=[], standbys=[object()]
+        )
