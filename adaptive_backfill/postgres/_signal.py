@@ -16,6 +16,7 @@ import asyncpg
 from adaptive_backfill._core.answers import OK, Halt, Pause, Slow, Verdict, badness
 from adaptive_backfill._core.health import HealthCheck, HealthContext
 from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
+from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._finding import Finding, Gap
 from adaptive_backfill.postgres._limits import seconds_left
 from adaptive_backfill.postgres._monitor_connection import MonitorConnection
@@ -150,8 +151,6 @@ class _Asks:
             return self._verdict(last.finding)
         try:
             rows = await self._rows(context)
-        except Absent as why:
-            return self._without(why.gap, last, context)
         except Unusable as why:
             return ANSWERS[self.unknown](str(why))
         except _CANNOT_TELL as error:
@@ -159,6 +158,8 @@ class _Asks:
                 raise
             gap = Gap(f"the server cannot tell: {error}", f"leave {self.name} out")
             return self._without(gap, last, context)
+        if isinstance(rows, Gap):
+            return self._without(rows, last, context)
         finding = self.signal.judge(rows, last.finding.memory if last else None)
         self._remember(finding, context)
         if finding.unseen is not None:
@@ -170,21 +171,31 @@ class _Asks:
             return False
         return anyio.current_time() - last.at < self.signal.every
 
-    async def _rows(self, context: HealthContext) -> list[Row]:
+    async def _rows(self, context: HealthContext) -> list[Row] | Gap:
         database = await database_of(self.source, context.pool)
         line = MonitorConnection.of(database, context)
         async with line.turn(context.untimed) as connection:
             limit = seconds_left()
-            sql = self.signal.sql
             try:
-                if not isinstance(sql, str):
-                    sql = sql(await line.capabilities(connection, limit))
+                sql = await self._sql(line, connection, limit)
                 # Never in a transaction, where statistics are frozen.
                 args = self.signal.args()
                 records = await connection.fetch(sql, *args, timeout=seconds_left())
+            except Absent as why:
+                # Not raised: nothing is wrong with the connection.
+                return why.gap
             except TimeoutError:
                 raise HealthCheckTimeout(self.name, limit) from None
         return [dict(record) for record in records]
+
+    async def _sql(
+        self, line: MonitorConnection, connection: Connection, limit: float
+    ) -> str:
+        sql = self.signal.sql
+        if not isinstance(sql, str):
+            sql = sql(await line.capabilities(connection, limit))
+        # Behind it, where pg_stat_statements keeps it: our own does not count there.
+        return f"{sql}\n/* adaptive_backfill */"
 
     def _without(self, gap: Gap, last: Look | None, context: HealthContext) -> Verdict:
         """Do without a signal that this server never told."""

@@ -56,14 +56,13 @@ async def replay_paused(primary: Server, standby: Server) -> AsyncIterator[None]
     await caught_up(primary)
     async with connected(standby.dsn()) as connection:
         await connection.execute("SELECT pg_wal_replay_pause()")
-        # On 14 and later it takes a moment until the pause is one.
-        await until(
-            lambda: connection.fetchval(
-                "SELECT pg_is_wal_replay_paused() AND NOT EXISTS (SELECT FROM pg_proc "
-                "WHERE proname = 'pg_get_wal_replay_pause_state' "
-                "AND pg_get_wal_replay_pause_state() <> 'paused')"
-            )
+        # From 14 on it takes a moment until the request is granted.
+        is_paused = (
+            "SELECT pg_get_wal_replay_pause_state() = 'paused'"
+            if standby.version >= 14_00_00
+            else "SELECT pg_is_wal_replay_paused()"
         )
+        await until(lambda: connection.fetchval(is_paused))
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -88,6 +89,22 @@ async def test_an_error_that_says_never_leaves_the_signal_out(
     assert verdict is OK
     assert [line["event"] for line in logs] == ["health check is disabled"]
     assert "the server cannot tell: " in logs[0]["reason"]
+
+
+@pytest.mark.asyncio
+async def test_a_signal_that_is_left_out_costs_the_others_no_connection(
+    database: str,
+) -> None:
+    run = new_run()
+    seen: list[Any] = []
+    pid = asking("SELECT pg_backend_pid()", database, seen)
+
+    await asyncio.gather(
+        ask(pid, run), ask(checks.read_latency(database), run), ask(pid, run)
+    )
+
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.asyncio

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from adaptive_backfill import OK, Pause, Slow
 from adaptive_backfill.postgres import checks
+from adaptive_backfill.postgres._signal import last_look
 from adaptive_backfill.testing.postgres import Server, temporary_server
 from tests.postgres.asking import Pool, a_role, ask, connected, new_run
 
@@ -73,6 +74,19 @@ async def test_statements_of_our_own_do_not_count(counting: Server) -> None:
     await call(counting, 0.02, ours)
 
     assert await ask(check, run) is OK
+
+
+@pytest.mark.asyncio
+async def test_what_the_checks_ask_does_not_count_either(counting: Server) -> None:
+    run, check = new_run(), checks.statement_latency(counting.dsn())
+    for _ in range(2):
+        for _ in range(20):
+            await ask(checks.xid_age(counting.dsn()))
+        await ask(check, run)
+
+    look = last_look(check, run)
+    assert look is not None
+    assert look.finding.measure is None
 
 
 @pytest.mark.asyncio

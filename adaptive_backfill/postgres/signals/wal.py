@@ -135,7 +135,7 @@ def _lately(limit: object) -> Judge:
         row = rows[0]
         now = _Sample(row["since"], row["at"], row["value"])
         before = memory if isinstance(memory, _Minute) else _Minute()
-        if before and (before[-1].since, before[-1].value) > (now.since, now.value):
+        if before and before[-1].value > now.value:
             before = _Minute()
         kept = _Minute(
             sample
