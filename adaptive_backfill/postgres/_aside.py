@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
@@ -21,6 +21,7 @@ from adaptive_backfill.errors import ConfigurationError, TooManyQuarantined
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._failing import Failing, Patience
 from adaptive_backfill.postgres._faults import Kind, kind_of
+from adaptive_backfill.postgres._fence import fenced_by
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._quarantine import Quarantine, described
 from adaptive_backfill.postgres._run_pool import RunPool
@@ -53,6 +54,9 @@ async def _open(prepared: Prepared) -> AsyncIterator[Pool]:
 class SettingAside(PostgresBackfill[Cursor]):
     """A `PostgresBackfill` whose bad rows do not stop it."""
 
+    standbys: Sequence[str]
+    """DSNs of standbys to wait for; by default none. A run pauses while one of them
+    has more than 64 MiB of WAL yet to replay."""
     max_quarantined: int
     """Rows to set aside at most; with one more the run fails. 100 by default."""
 
@@ -116,7 +120,16 @@ class SettingAside(PostgresBackfill[Cursor]):
         quarantine = Quarantine(cast("PoolSource", work.pool), options.key, schema)
         backfill.braced_by(failing, quarantine)
         return prepared._replace(
-            options=changed(options, {"retry": patience}),
+            options=changed(
+                options,
+                {
+                    "retry": patience,
+                    "health_checks": (
+                        *options.health_checks,
+                        *fenced_by(backfill.standbys),
+                    ),
+                },
+            ),
             work=replace(work, quarantined=lambda: quarantine.count),
         )
 
@@ -138,6 +151,7 @@ class SettingAside(PostgresBackfill[Cursor]):
             place=self.placed,
             hears=self,
             apart=apart,
+            gives_way=True,
         )
 
     def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:

@@ -135,11 +135,13 @@ SETTLED = f"""
 SELECT batches, finished IS NOT NULL FROM {{names}} WHERE {_HELD} FOR SHARE
 """
 
+# Never back: the last save of a run must not undo a batch whose COMMIT was given up,
+# and was done all the same.
 SAVE = f"""
 UPDATE {{names}} SET
     state = $3, form = $4, batches = $5, rows = $6, batch_size = $7,
     expires_at = clock_timestamp() + make_interval(secs => $8)
-WHERE {_HELD}
+WHERE {_HELD} AND batches <= $5
 """
 
 # Committed with the last batch, before anybody was told.

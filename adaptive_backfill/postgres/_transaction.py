@@ -190,6 +190,9 @@ class Transaction:
 
     async def rest(self) -> None:
         """Give the connection back."""
+        if self._open:
+            # A COMMIT that was given up: nobody knows what became of it.
+            await finish(self._drop())
         connection, self._connection = self._connection, None
         if connection is not None:
             await finish(self._pool.pool.release(connection, timeout=5.0))
