@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
@@ -11,7 +12,8 @@ import anyio
 import structlog
 from typing_extensions import override
 
-from adaptive_backfill._core.options import Option, changed
+from adaptive_backfill._core.options import Option, RunOptions, changed
+from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.outlast import finish
@@ -23,6 +25,7 @@ from adaptive_backfill.postgres._failing import Failing, Patience
 from adaptive_backfill.postgres._faults import Kind, kind_of
 from adaptive_backfill.postgres._fence import fenced_by
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
+from adaptive_backfill.postgres._own import Own
 from adaptive_backfill.postgres._quarantine import Quarantine, described
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource
@@ -61,8 +64,8 @@ class SettingAside(PostgresBackfill[Cursor]):
     """Rows to set aside at most; with one more the run fails. 100 by default."""
 
     _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
-    _failing: Failing | None = None
-    _quarantine: Quarantine | None = None
+    _failing = Own[Failing | None](None)
+    _quarantine = Own[Quarantine | None](None)
 
     @classmethod
     async def failures(cls, /, **overrides: Any) -> list[Failure]:
@@ -137,6 +140,24 @@ class SettingAside(PostgresBackfill[Cursor]):
         """Take what this run does about failing batches."""
         self._failing = failing
         self._quarantine = quarantine
+
+    @override
+    def begin_to_work(self, options: RunOptions) -> RunOptions:
+        """Make the current task a worker, which has failures of its own."""
+        quarantine, retry = self._quarantine, options.retry
+        options = super().begin_to_work(options)
+        if quarantine is None:
+            return options
+        # How many there are is for the run to know, and a new walk its to begin.
+        own = copy(quarantine)
+        own.count = 0
+        plain = Retry(retry.attempts, retry.base, retry.cap, retry.on)
+        failing = Failing(plain, options.max_pause)
+        self.braced_by(failing, own)
+        patience = Patience(
+            retry.attempts, retry.base, retry.cap, retry.on, failing=failing
+        )
+        return changed(options, {"retry": patience})
 
     @override
     def unit_over(

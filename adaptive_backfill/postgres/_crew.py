@@ -35,6 +35,7 @@ _MAY_PASS = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 """What ends a worker, and not the share: its connection went, say."""
 
@@ -108,6 +109,11 @@ class Share:
         """Go by what *loop* makes of it."""
         self._own_batches = self.run.own_batches
         self._loop = loop
+
+    def give_up(self) -> None:
+        """Leave it for another worker, to be taken and opened again."""
+        self.lease = None
+        self._begins, self._loop = self.run._replace(attempt=1, ending=None), None
 
     def fail(self, error: object) -> None:
         """End it, because it cannot be taken up."""
@@ -271,7 +277,7 @@ class Crew(Loop):
             return False
         if self._is_to_be_taken_up(share, ending):
             voice.log.warning("share given up, to be taken up", error=str(ending.error))
-            share.lease = None
+            share.give_up()
             self._queue.append(share)
             return True
         self.kept = self.kept and loop.kept
@@ -289,7 +295,8 @@ class Crew(Loop):
 
     async def _taken(self, parts: Parts, share: Share) -> bool:
         """Take up a share that a worker had to give up."""
-        await self._delay(_AGAIN.wait(share.tries, random.random()))
+        # Any ring may cut it short: it only keeps workers from all coming at once.
+        await self._bell.wait(_AGAIN.wait(share.tries, random.random()))
         given = await ask(parts.take, share)
         if given.error is None:
             return bool(given.value)

@@ -15,6 +15,8 @@ from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill._dsl.reading import find, takes, writes_async
+from adaptive_backfill._engine.session import Session
+from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import (
     BackfillError,
     ConfigurationError,
@@ -23,10 +25,13 @@ from adaptive_backfill.errors import (
 )
 from adaptive_backfill.postgres._aside import NotDone, SettingAside
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._crew import Terms
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
-from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._own import works_for
+from adaptive_backfill.postgres._run_pool import RunPool, check_size
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
 from adaptive_backfill.postgres.planning import Planning
+from adaptive_backfill.postgres.workers import CrewSession
 
 __all__ = ["TableBackfill"]
 
@@ -71,6 +76,10 @@ class TableBackfill(SettingAside, Planning):
     """How `total` is known; ``"estimate"``, the default, costs nothing, and is of the
     whole table; ``"exact"`` counts the rows that are still to do."""
 
+    workers: int
+    """Batches at once, each in a share of the key range of its own; 1 by default. With
+    more, `handle_rows` and `on_success` may be under way several times at once."""
+
     _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
     _walk: Walk | None = None
 
@@ -97,7 +106,9 @@ class TableBackfill(SettingAside, Planning):
             rows = await self._by_statement(walk, state, following)
         if upper != state.end:
             return Next(following, rows=rows)
-        end = await walk.last(connection) if self.follow else None
+        # A share ends where the next begins; the whole walk is what follows.
+        follows = self.follow and not works_for(self)
+        end = await walk.last(connection) if follows else None
         if end is None or end == upper:
             return Done(rows=rows)
         return Next(Cursor(upper, end), rows=rows)
@@ -167,6 +178,42 @@ class TableBackfill(SettingAside, Planning):
         prepared = super()._adapted(prepared)
         # A cursor's keys may be of any type, and so have to describe themselves.
         return prepared._replace(work=replace(prepared.work, state_type=None))
+
+    @override
+    @classmethod
+    def _session(cls, prepared: Prepared, clock: Clock | None) -> Session:
+        backfill = cast("TableBackfill", prepared.instance)
+        check_size(backfill.pool, backfill.workers, cls.__qualname__)
+        return CrewSession(prepared, backfill.terms(), clock=clock)
+
+    def terms(self) -> Terms:
+        """Return what this run's workers go by."""
+        return Terms(
+            self.workers,
+            self._walking,
+            self.follow,
+            begin=self.begin_to_work,
+            begun_anew=self.begun_anew,
+            ended=self.workers_ended,
+        )
+
+    async def begun_anew(self) -> None:
+        """Forget what an earlier walk has set aside."""
+        quarantine = self._quarantine
+        if quarantine is not None and quarantine.count:
+            async with self._walking().pool.acquire() as connection:
+                await quarantine.empty(connection)
+            quarantine.settled(committed=True)
+
+    async def workers_ended(self) -> None:
+        """Count what all workers together have set aside."""
+        if self._quarantine is not None:
+            async with self._walking().pool.acquire() as connection:
+                await self._quarantine.open(connection)
+
+    @override
+    def batches_at_once(self) -> int:
+        return self.workers
 
     @override
     def opened_by(self, run_pool: RunPool) -> Walk:
