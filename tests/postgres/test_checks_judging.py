@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +15,7 @@ from adaptive_backfill.postgres._signal import Judge
 from adaptive_backfill.postgres.signals.activity import unseen_sessions
 from adaptive_backfill.postgres.signals.kinds import gauge, growth
 from adaptive_backfill.postgres.signals.storage import table_cache_hits
+from tests.postgres.judging import judged
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 TUESDAY = datetime(2026, 1, 6, tzinfo=UTC)
@@ -70,13 +69,6 @@ def blocks(
         "since": since,
         "counted": counted,
     }
-
-
-def judged(judge: Judge, *looks: Sequence[Mapping[str, Any]]) -> Finding:
-    finding = Finding()
-    for rows in looks:
-        finding = judge(rows, finding.memory)
-    return finding
 
 
 @given(limit=seconds, one=seconds, other=seconds)
