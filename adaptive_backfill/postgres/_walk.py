@@ -52,6 +52,10 @@ class Cursor:
     end: Key | None
     cut: Cut | None = None
 
+    def __deepcopy__(self, memo: object) -> Self:
+        # Of values that nobody changes, and copied several times a batch.
+        return self
+
 
 class Way(NamedTuple):
     """What a class says of its walk, as it is in force.
