@@ -130,8 +130,6 @@ class Transaction:
     Attributes:
         lease: The run's hold of its name.
         title: What its transactions are shown as, in `application_name`.
-        saved: Whether the checkpoint has ridden in the batch's own statement.
-        kept: What was kept with the last batch of this run.
     """
 
     atomic = True
@@ -151,8 +149,6 @@ class Transaction:
         self.lease = lease
         shown = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
         self.title = shown.decode(errors="ignore")
-        self.saved = False
-        self.kept: Snapshot | None = None
         self._pool = pool
         self._begin = limits.begin(self.title)
         self._limits = limits
@@ -199,12 +195,11 @@ class Transaction:
 
     @property
     def riding(self) -> PostgresLease | None:
-        """The lease, where its save may ride in the batch's own statement."""
+        """The lease, where it is saved in the batch's own transaction."""
         lease = self.lease
         return lease if self._together and isinstance(lease, PostgresLease) else None
 
     async def _opened(self) -> Lent:
-        self.saved = False
         self._tried = False
         if self._connection is None:
             self._connection = await self._acquired()
@@ -259,7 +254,7 @@ class Transaction:
             msg = "the transaction of the batch is gone: its connection was lost"
             raise asyncpg.InterfaceError(msg)
         try:
-            if self.riding is not None and not self.saved:
+            if self.riding is not None:
                 await self._save_in(connection, self.riding, snapshot, done)
         except (*_LOST, asyncpg.PostgresError, LeaseLost, CheckpointError) as error:
             # What is not sent is not committed.
@@ -273,7 +268,6 @@ class Transaction:
                 await self.failed(error)
                 raise
         self._open = False
-        self.kept = snapshot
         self._place(self, None)
         if self._hears is not None:
             self._hears.done()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 
-from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._inspecting import (
     Inspected,
@@ -20,18 +18,12 @@ from adaptive_backfill.postgres._inspecting import (
     inspect_table,
 )
 from adaptive_backfill.postgres._run_pool import RunPool
-from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres._store_pool import Pool
 from adaptive_backfill.postgres.identifiers import quoted, table_named
 from adaptive_backfill.postgres.keyset import Keyset, with_batch
 from adaptive_backfill.postgres.shares import Cut, Range, cut
 
 __all__ = ["Cursor", "Key", "Walk", "Way"]
-
-_PLAIN = re.compile(
-    r"(?:\s|--[^\n]*|/\*.*?\*/)*(?:UPDATE|DELETE|INSERT)\b", re.IGNORECASE | re.DOTALL
-)
-_RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
 Key = tuple[Any, ...]
 """The values of a key's columns."""
@@ -203,47 +195,6 @@ class Walk:
         status = await connection.execute(text, *_up_to(cursor, upper))
         return _count_of(status)
 
-    @property
-    def carries(self) -> bool:
-        """Whether the checkpoint may ride in the statement.
-
-        To count its rows it has to return something, and not something of its own;
-        and a WITH that changes rows must be at the top, where the checkpoint's is.
-        """
-        return _carries(self._way.statement or "")
-
-    async def do_with(
-        self,
-        connection: Connection,
-        cursor: Cursor,
-        upper: Key,
-        *,
-        lease: PostgresLease,
-        snapshot: Snapshot,
-    ) -> tuple[int, bool]:
-        """Do a batch, and save *snapshot* in the same statement.
-
-        Returns:
-            How many rows it did; and whether the lease was still held.
-        """
-        arguments = _up_to(cursor, upper)
-        after = cursor.last is not None
-        text = self._text(
-            ("ride", after),
-            lambda keys: (
-                # On a line of its own: the statement may end in a comment.
-                f"WITH done AS ({self._done(keys, after=after)}\nRETURNING 1), "
-                f"kept AS ({lease.riding_update(len(arguments) + 1, 'done')}) "
-                "SELECT (SELECT count(*) FROM done), EXISTS (SELECT FROM kept)"
-            ),
-        )
-        row = await connection.fetchrow(
-            text, *arguments, *lease.riding_arguments(snapshot)
-        )
-        if row is None:
-            return 0, False
-        return int(row[0]), bool(row[1])
-
     async def row(self, connection: Connection, key: Key) -> list[asyncpg.Record]:
         """Return the row of *key*, locked, if it is there and still to do."""
         text = self._text("row", lambda keys: self._select(keys, keys.only(None)))
@@ -285,10 +236,6 @@ class Walk:
         return Keyset(
             self._table, seen.key, seen.types, self._way.descending, self._way.where
         )
-
-
-def _carries(statement: str) -> bool:
-    return bool(_PLAIN.match(statement)) and not _RETURNING.search(statement)
 
 
 def _key(row: asyncpg.Record) -> Key:

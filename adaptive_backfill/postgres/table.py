@@ -12,7 +12,6 @@ from typing_extensions import override
 from adaptive_backfill._core.answers import DONE, Answer, Done, Fail, Halt, Next
 from adaptive_backfill._core.options import Option
 from adaptive_backfill._core.rules import is_count
-from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill._dsl.reading import find, takes, writes_async
 from adaptive_backfill._engine.session import Session
@@ -21,7 +20,6 @@ from adaptive_backfill.errors import (
     BackfillError,
     ConfigurationError,
     InvalidAnswer,
-    LeaseLost,
 )
 from adaptive_backfill.postgres._aside import NotDone, SettingAside
 from adaptive_backfill.postgres._connecting import Connection
@@ -92,7 +90,6 @@ class TableBackfill(SettingAside, Planning):
             return DONE
         size = self.batch_size if failing is None else failing.size(self.batch_size)
         upper = await walk.bound(connection, state, size)
-        following = Cursor(upper, state.end)
         if failing is not None and failing.aside is not None:
             await self._set_aside(connection, upper)
             rows = 0
@@ -103,9 +100,9 @@ class TableBackfill(SettingAside, Planning):
                 return answer
             rows = answer
         else:
-            rows = await self._by_statement(walk, state, following)
+            rows = await walk.do(connection, state, upper)
         if upper != state.end:
-            return Next(following, rows=rows)
+            return Next(Cursor(upper, state.end), rows=rows)
         # A share ends where the next begins; the whole walk is what follows.
         follows = self.follow and not works_for(self)
         end = await walk.last(connection) if follows else None
@@ -117,23 +114,6 @@ class TableBackfill(SettingAside, Planning):
     async def initial_state(self) -> Cursor:
         """Return where the walk begins, and fix where it ends."""
         return await self._walking().start()
-
-    async def _by_statement(self, walk: Walk, state: Cursor, following: Cursor) -> int:
-        connection, transaction = self.connection, self._transaction
-        upper = following.last or ()
-        lease = None if transaction is None else transaction.riding
-        before = None if transaction is None else transaction.kept
-        last = upper == state.end
-        if not walk.carries or transaction is None or not lease or not before or last:
-            return await walk.do(connection, state, upper)
-        snapshot = Snapshot(following, before.batches + 1, 0, self.batch_size)
-        rows, held = await walk.do_with(
-            connection, state, upper, lease=lease, snapshot=snapshot
-        )
-        if not held:
-            raise LeaseLost(lease.name)
-        transaction.saved = True
-        return rows
 
     def _walking(self) -> Walk:
         if self._walk is None:
