@@ -22,6 +22,7 @@ from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import PlainUnit
 from adaptive_backfill._engine.sharing import ShareLoop, ShareReporter, Whole
 from adaptive_backfill._ports import Lease
+from adaptive_backfill.errors import BackfillError
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
 from adaptive_backfill.postgres.shares import Cut, Range
 
@@ -54,7 +55,8 @@ class Terms(NamedTuple):
         follow: Whether to go on to rows that came since.
         begin: Makes the current task a worker; returns its options.
         begun_anew: Called where a walk begins from the start.
-        ended: Called when all workers are gone.
+        ended: Called when all workers are gone. A `BackfillError` that it raises ends
+            a run that would be done.
     """
 
     workers: int
@@ -213,8 +215,10 @@ class Crew(Loop):
             await self._drive_all(parts)
         finally:
             self.run = parts.sum()._replace(state=parts.where())
-        await ask(parts.terms.ended)
+        given = await ask(parts.terms.ended)
         ending = parts.ending()
+        if isinstance(given.error, BackfillError):
+            ending = ending or Ending(RunStatus.FAILED, error=given.error)
         if ending is None:
             self._parts = None
             ending = await self._go_on(parts)

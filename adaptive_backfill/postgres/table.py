@@ -20,6 +20,7 @@ from adaptive_backfill.errors import (
     BackfillError,
     ConfigurationError,
     InvalidAnswer,
+    TooManyQuarantined,
 )
 from adaptive_backfill.postgres._aside import NotDone, SettingAside
 from adaptive_backfill.postgres._connecting import Connection
@@ -186,10 +187,19 @@ class TableBackfill(SettingAside, Planning):
             quarantine.settled(committed=True)
 
     async def workers_ended(self) -> None:
-        """Count what all workers together have set aside."""
-        if self._quarantine is not None:
-            async with self._walking().pool.acquire() as connection:
-                await self._quarantine.open(connection)
+        """Count what all workers together have set aside.
+
+        Raises:
+            TooManyQuarantined: Several did so at once, and none could see that.
+        """
+        quarantine, limit = self._quarantine, self.max_quarantined
+        if quarantine is None:
+            return
+        async with self._walking().pool.acquire() as connection:
+            await quarantine.open(connection)
+        if quarantine.count > limit:
+            said = f"{quarantine.count} were found by several workers at once"
+            raise TooManyQuarantined(type(self).__qualname__, limit, said)
 
     @override
     def batches_at_once(self) -> int:

@@ -27,7 +27,12 @@ from adaptive_backfill import (
     Verdict,
 )
 from adaptive_backfill._ports import Held
-from adaptive_backfill.errors import AlreadyRunning, ConfigurationError, LeaseLost
+from adaptive_backfill.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    LeaseLost,
+    TooManyQuarantined,
+)
 from adaptive_backfill.postgres._walk import Cursor
 from adaptive_backfill.postgres.store import PostgresStore
 from adaptive_backfill.postgres.table import TableBackfill
@@ -567,6 +572,25 @@ async def test_rows_that_cannot_be_done_are_set_aside_in_any_share(pool: Pool) -
 
     assert again.quarantined == 4
     assert await times_done(pool) == {0: 4, 2: ROWS - 4}
+
+
+@pytest.mark.asyncio
+async def test_max_quarantined_is_that_of_all_workers(pool: Pool) -> None:
+    await numbered(pool)
+
+    class Poisoned(Fill):
+        workers = 4
+        statement = "UPDATE items SET n = 1 / (id % 100) WHERE {batch}"
+
+    failed = await Poisoned.run(pool=pool, max_quarantined=19)
+    again = await Poisoned.run(pool=pool, max_quarantined=19)
+    result = done(await Poisoned.run(pool=pool, max_quarantined=20))
+
+    for each in (failed, again):
+        assert each.status is RunStatus.FAILED
+        assert isinstance(each.error, TooManyQuarantined)
+    assert result.quarantined == 20
+    assert result.rows == ROWS - 20
 
 
 @pytest.mark.asyncio
