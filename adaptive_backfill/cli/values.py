@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
 from adaptive_backfill.cli.declared import Declared
 from adaptive_backfill.cli.trouble import Trouble
@@ -77,7 +78,8 @@ def _value(declared: Declared, name: str, text: str) -> object:
 def _typed(name: str, text: str, wanted: Any) -> object:
     """Return *text* as the type *wanted*, where that is known."""
     value = literal(text)
-    if wanted is None or isinstance(wanted, str):
+    if wanted is None or isinstance(wanted, str) or _is_unknown(wanted):
+        # Also a type of the user's own, which nothing on a command line can make.
         return value
     # None first, or the word would do for a str; and the text before the literal, or
     # Decimal would get its digits from a float.
@@ -88,9 +90,15 @@ def _typed(name: str, text: str, wanted: Any) -> object:
             return msgspec.convert(given, wanted, strict=False)
         except msgspec.ValidationError as error:
             problem = str(error)
-        except TypeError:
-            # A type of the user's own, which nothing on a command line can make.
-            return value
     shown = getattr(wanted, "__name__", str(wanted))
     msg = f"--set {name}={text}: it is declared as {shown}. {problem}."
     raise Trouble(msg)
+
+
+def _is_unknown(wanted: Any) -> bool:
+    try:
+        info = msgspec.inspect.type_info(wanted)
+    except TypeError:
+        return True
+    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return any(isinstance(kind, msgspec.inspect.CustomType) for kind in kinds)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import asyncpg
 import pytest
 
-from adaptive_backfill.cli.values import literal
+from adaptive_backfill import DONE, Backfill, Done
+from adaptive_backfill.cli.declared import declared_by
+from adaptive_backfill.cli.values import literal, overrides_from
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -48,6 +51,27 @@ def test_options_and_parameters_become_what_the_class_declares(
 
     assert answer.code == 0
     assert "(7, datetime.date(2025, 6, 1), 30.0, 'sync')" in answer.out
+
+
+class Client:
+    """A type of the user's own."""
+
+
+def test_a_parameter_of_a_type_that_no_text_makes_keeps_its_text() -> None:
+    class Users(Backfill[int]):
+        pool: asyncpg.Pool
+        client: Client | None
+
+        async def handle_batch(self, state: int) -> Done:
+            return DONE
+
+    declared = declared_by(Users)
+    set_ = ["pool=postgresql://host/db", "client=main"]
+
+    assert overrides_from(declared, set_) == {
+        "pool": "postgresql://host/db",
+        "client": "main",
+    }
 
 
 def test_the_last_value_of_an_option_counts(command: Command) -> None:
