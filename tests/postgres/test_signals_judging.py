@@ -178,7 +178,8 @@ def test_a_reset_of_the_checkpoints_is_a_new_baseline() -> None:
     fell = judged(judge, count(50, 0.0), count(3, 5.0))
     another = judged(judge, count(5, 0.0), count(50, 5.0, TUESDAY))
 
-    assert (fell.broken, another.broken) == (False, False)
+    grown = judged(judge, count(50, 0.0), count(3, 5.0), count(4, 10.0))
+    assert (fell.broken, another.broken, grown.broken) == (False, False, True)
 
 
 # Sessions
@@ -225,6 +226,14 @@ def test_one_more_waiter_is_never_better(
     rows = [{"seconds": wait, "known": True} for wait in [*waits, more]]
 
     assert never_better([judged(judge, rows[:-1]), judged(judge, rows)])
+
+
+def test_a_wait_counts_from_its_limit_on() -> None:
+    rows = [{"seconds": wait, "known": True} for wait in (0.999, 1.0, 1.001)]
+
+    finding = judged(locks._many(1, 1.0), rows)
+
+    assert finding.over == "lock_waits 2 > 1 (for 1 s or more)"
 
 
 def test_a_wait_whose_beginning_is_hidden_is_not_known_to_be_short() -> None:

@@ -44,9 +44,9 @@ def test_a_replica_further_behind_is_never_better(
 def test_the_furthest_of_several_replicas_is_told_by_its_name() -> None:
     rows = [sender(1, 2.0), sender(1, 9.0) | {"pid": 2, "name": "db3"}]
 
-    finding = judged(replication._furthest_behind(5.0, 10**9), rows)
-
-    assert finding.over == "replay_lag 9 s > 5 s (db3)"
+    for order in (rows, rows[::-1]):
+        finding = judged(replication._furthest_behind(5.0, 10**9), order)
+        assert finding.over == "replay_lag 9 s > 5 s (db3)"
 
 
 def test_a_replica_that_does_not_move_is_behind_since_it_stopped() -> None:

@@ -144,13 +144,25 @@ def test_calls_add_up_until_they_are_enough_but_not_for_ever() -> None:
     findings = [judged(judge, *looks[: n + 1]) for n in range(4)]
 
     assert [finding.broken for finding in findings] == [False, False, False, True]
-    assert judged(judge, *rare).measure is None
+    for length in range(1, 100):
+        assert judged(judge, *rare[:length]).measure is None
 
 
 def test_statements_that_were_reset_begin_anew() -> None:
     judge = statements._index(1.5)
     before, reset = [statement(1, 100, 1.0)], [statement(1, 30, 0.3)]
 
-    at_reset = judged(judge, before, reset)
+    busy_reset = [statement(1, 130, 0.3)]
 
-    assert at_reset.measure is None
+    assert judged(judge, before, reset).measure is None
+    assert judged(judge, before, busy_reset).measure is None
+
+
+def test_what_is_usual_stays_what_it_was_before_the_run() -> None:
+    judge = statements._index(1.5)
+    looks = [[statement(1, 100 + 50 * n, 1.0 + 2.0 * n)] for n in range(5)]
+
+    findings = [judged(judge, *looks[: n + 1]) for n in range(5)]
+
+    assert [finding.broken for finding in findings] == [False] + 4 * [True]
+    assert findings[-1].over == "statement_latency 4 > 1.5 (1 statements)"
