@@ -39,9 +39,12 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
     )
     results = Results.read(args.keep, args.rows)
-    asyncio.run(measure(results, args.rounds, args.only.split(",")))
-    if args.keep:
-        results.save(args.keep)
+    try:
+        asyncio.run(measure(results, args.rounds, args.only.split(",")))
+    finally:
+        # Also of a round that was broken off: what is measured is measured.
+        if args.keep:
+            results.save(args.keep)
     lines = report(results)
     print("\n".join(lines))
     if args.write:
