@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,6 +135,8 @@ class Failing:
 
     def _log(self, event: str, error: BaseException, **about: object) -> None:
         reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, asyncio.CancelledError):
+            reason = "the batch took longer than its timeout"
         structlog.get_logger("adaptive_backfill").warning(event, reason=reason, **about)
 
 

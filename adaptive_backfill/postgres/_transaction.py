@@ -48,7 +48,9 @@ _LOST = (
 
 _SECONDS_TO_GET_ONE = 30.0
 _SECONDS_TO_COMMIT = 30.0
-_SECONDS_TO_ROLL_BACK = 5.0
+# Together less than `outlast` is patient, or what they do is cut off half-way.
+_SECONDS_TO_ROLL_BACK = 3.0
+_SECONDS_TO_LET_GO = 1.0
 _SECONDS_TO_LEARN = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LONGEST_APPLICATION_NAME = 63
@@ -332,7 +334,10 @@ class Transaction:
         connection = self._connection
         if connection is not None and self._open:
             try:
-                await connection.execute("ROLLBACK", timeout=_SECONDS_TO_ROLL_BACK)
+                # Not by asyncpg's own limit, which does not run while it waits for the
+                # server to cancel the query before.
+                async with asyncio.timeout(_SECONDS_TO_ROLL_BACK):
+                    await connection.execute("ROLLBACK")
             except (*_LOST, asyncpg.PostgresError):
                 await self._drop()
         self._open = False
@@ -347,7 +352,7 @@ class Transaction:
             # The pool has taken one back by itself that it saw to be closed.
             with suppress(*_LOST, asyncpg.PostgresError):
                 connection.terminate()
-                await self._pool.pool.release(connection, timeout=_SECONDS_TO_ROLL_BACK)
+                await self._pool.pool.release(connection, timeout=_SECONDS_TO_LET_GO)
 
 
 class _Attempt:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import asyncpg
@@ -10,6 +12,7 @@ import pytest
 
 from adaptive_backfill import Answer, Done, Fail, Halt, Next, Retry, RunStatus
 from adaptive_backfill.errors import BackfillError, BatchTimeout
+from adaptive_backfill.postgres import _transaction
 from adaptive_backfill.postgres.backfill import PostgresBackfill
 
 from . import tables
@@ -101,6 +104,33 @@ async def test_a_batch_past_its_timeout_leaves_no_transaction_behind(
     assert isinstance(result.error, BatchTimeout)
     assert await times_done(pool) == {0: 10}
     assert await sessions(_dsn(pool), "state LIKE 'idle in transaction%'") == 0
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_even_cancel_is_left_alone(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await numbered(pool, 10)
+    monkeypatch.setattr(_transaction, "_SECONDS_TO_ROLL_BACK", 0.1)
+    frozen: list[int] = []
+
+    class Freezing(Steps):
+        async def handle_batch(self, state: int) -> Answer[int]:
+            answer = await super().handle_batch(state)
+            pid = await self.connection.fetchval("SELECT pg_backend_pid()")
+            frozen.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+            await self.connection.execute("SELECT 1")
+            return answer
+
+    try:
+        result = await Freezing.run(pool=pool, timeout=0.2)
+    finally:
+        os.kill(frozen[0], signal.SIGCONT)
+
+    assert isinstance(result.error, BatchTimeout)
+    assert await times_done(pool) == {0: 10}
+    assert done(await Steps.run(pool=pool)).rows == 10
 
 
 @pytest.mark.asyncio
