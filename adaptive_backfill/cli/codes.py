@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     """Done, or there was nothing to do."""
     FAILED = 1
     USAGE = 2
-    """The command, the class or an option is wrong; nothing was begun."""
+    """The command, the class or an option is wrong."""
     HALTED = 3
     STOPPED = 4
     ALREADY_RUNNING = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 import click
@@ -11,23 +11,37 @@ import click
 from adaptive_backfill.cli import outside
 from adaptive_backfill.cli.asking import answer_of
 from adaptive_backfill.cli.options import with_traceback
-from adaptive_backfill.cli.stores import place_of
+from adaptive_backfill.cli.stores import Place, place_of
 from adaptive_backfill.cli.stream import console_on
 from adaptive_backfill.cli.values import literal, pairs_from
 
 __all__ = ["history", "pause", "resume", "set_", "status", "stop"]
 
 _C = TypeVar("_C", bound=Callable[..., object])
+_T = TypeVar("_T")
 
 
 def _asks(command: _C) -> _C:
     """Give *command* what all those take that look from outside."""
     command = click.option(
         "--store",
-        metavar="PATH",
-        help="The file of a SqliteStore; TARGET is then a name in it.",
+        metavar="PATH|DSN",
+        help="The file of a SqliteStore, or the DSN of a PostgresStore's database; "
+        "TARGET is then a name in it (or, with a DSN, the class).",
     )(command)
     return with_traceback(command)
+
+
+def _asked(
+    target: str | None,
+    store: str | None,
+    ask: Callable[[Place], Coroutine[object, object, _T]],
+) -> _T:
+    async def answered() -> _T:
+        async with place_of(target, store) as place:
+            return await ask(place)
+
+    return answer_of(answered())
 
 
 def _print(*lines: str) -> None:
@@ -41,7 +55,7 @@ def _print(*lines: str) -> None:
 @_asks
 def status(target: str | None, store: str | None) -> None:
     """Show how far a backfill is; without TARGET, all of a store."""
-    _print(*answer_of(outside.status(place_of(target, store))))
+    _print(*_asked(target, store, outside.status))
 
 
 @click.command()
@@ -49,7 +63,7 @@ def status(target: str | None, store: str | None) -> None:
 @_asks
 def history(target: str, store: str | None) -> None:
     """Show how the last 100 runs of a backfill ended, newest first."""
-    _print(*answer_of(outside.history(place_of(target, store))))
+    _print(*_asked(target, store, outside.history))
 
 
 @click.command()
@@ -57,7 +71,7 @@ def history(target: str, store: str | None) -> None:
 @_asks
 def pause(target: str, store: str | None) -> None:
     """Pause a backfill until `resume`, over restarts, too."""
-    _print(answer_of(outside.pause(place_of(target, store))))
+    _print(_asked(target, store, outside.pause))
 
 
 @click.command()
@@ -65,7 +79,7 @@ def pause(target: str, store: str | None) -> None:
 @_asks
 def resume(target: str, store: str | None) -> None:
     """Let a paused backfill go on."""
-    _print(answer_of(outside.resume(place_of(target, store))))
+    _print(_asked(target, store, outside.resume))
 
 
 @click.command()
@@ -73,7 +87,7 @@ def resume(target: str, store: str | None) -> None:
 @_asks
 def stop(target: str, store: str | None) -> None:
     """Stop a running backfill after the batch under way."""
-    _print(answer_of(outside.stop(place_of(target, store))))
+    _print(_asked(target, store, outside.stop))
 
 
 @click.command("set")
@@ -83,4 +97,4 @@ def stop(target: str, store: str | None) -> None:
 def set_(target: str, pairs: tuple[str, ...], store: str | None) -> None:
     """Change batch_size or delay_between_batches of a running backfill."""
     values = {name: literal(text) for name, text in pairs_from(pairs).items()}
-    _print(answer_of(outside.retune(place_of(target, store), values)))
+    _print(_asked(target, store, lambda place: outside.retune(place, values)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast, get_type_hints
 
@@ -26,6 +27,8 @@ class Declared:
         checkpoint: Where its position is kept.
         parameters: What `run` may be given beside the options.
         required: Those of them that have no default.
+        options: The options that there are for such a class.
+        values: Those that it sets.
     """
 
     cls: BackfillClass
@@ -33,6 +36,8 @@ class Declared:
     checkpoint: Checkpoint | None
     parameters: frozenset[str]
     required: tuple[str, ...]
+    options: frozenset[str] = frozenset()
+    values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def state_type(self) -> object:
@@ -54,9 +59,16 @@ def declared_by(cls: BackfillClass) -> Declared:
     return Declared(
         cls,
         name=str(definition.values["name"]),
-        checkpoint=cast("Checkpoint | None", definition.values.get("checkpoint")),
+        checkpoint=cast(
+            "Checkpoint | None",
+            definition.values.get(
+                "checkpoint", definition.options["checkpoint"].default
+            ),
+        ),
         parameters=definition.parameters,
         required=definition.required,
+        options=frozenset(definition.options),
+        values=definition.values,
     )
 
 

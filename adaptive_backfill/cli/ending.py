@@ -16,7 +16,7 @@ from adaptive_backfill.cli.running import Ended
 from adaptive_backfill.cli.stream import put
 from adaptive_backfill.cli.trouble import explained, said
 from adaptive_backfill.cli.words import duration, plural, shown
-from adaptive_backfill.errors import LeaseLost
+from adaptive_backfill.errors import ConfigurationError, LeaseLost
 
 __all__ = ["exit_code", "log_ending", "tell_ending"]
 
@@ -34,6 +34,9 @@ _SWITCHED_OFF = "this run kept no checkpoint; the one from before is as it was."
 
 def exit_code(ended: Ended) -> ExitCode:
     """Return what the process ends with."""
+    if isinstance(ended.result.error, ConfigurationError):
+        # What only the database could tell, such as that there is no such table.
+        return ExitCode.USAGE
     return ExitCode.INTERRUPTED if ended.cancelled else code_of(ended.result.status)
 
 
@@ -95,7 +98,9 @@ def _why(ended: Ended) -> Iterator[str]:
         yield "The batch under way was cancelled by Ctrl-C, and does not count."
     else:
         yield from _reasons(result)
-    if isinstance(result.error, BaseException):
+    if isinstance(result.error, ConfigurationError):
+        yield str(result.error)
+    elif isinstance(result.error, BaseException):
         yield explained(result.error)
     elif result.error is not None:
         yield said(result.error)

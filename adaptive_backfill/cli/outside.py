@@ -9,6 +9,7 @@ from adaptive_backfill._core.options import near
 from adaptive_backfill.cli.stores import Place
 from adaptive_backfill.cli.trouble import Trouble, said
 from adaptive_backfill.cli.words import (
+    OVER,
     condition,
     duration,
     extent,
@@ -20,8 +21,6 @@ from adaptive_backfill.cli.words import (
 )
 
 __all__ = ["history", "pause", "resume", "retune", "status", "stop"]
-
-_OVER = ("done", "halted", "failed", "stopped", "skipped")
 
 
 async def status(place: Place) -> list[str]:
@@ -94,7 +93,7 @@ async def retune(place: Place, values: dict[str, object]) -> str:
 async def _is_running(place: Place) -> bool:
     await _known_if_typed(place)
     progress = await place.runs.status(place.name)
-    return progress is not None and progress.status not in _OVER
+    return progress is not None and progress.status not in OVER
 
 
 async def _known_if_typed(place: Place) -> None:
@@ -125,7 +124,7 @@ def _described(progress: Progress, ending: RunResult | None) -> Iterator[str]:
     if progress.batch_size is not None:
         facts.append(f"{progress.batch_size:,} rows each")
     yield f"  {', '.join(facts)}"
-    if progress.status not in _OVER:
+    if progress.status not in OVER:
         speed = None if progress.rate is None else rate(progress.rate)
         pace = [each for each in (speed, remaining(progress)) if each]
         if pace:
@@ -139,7 +138,7 @@ def _described(progress: Progress, ending: RunResult | None) -> Iterator[str]:
 def _table(known: Sequence[Progress]) -> list[str]:
     rows = [("NAME", "STATUS", "DONE", "LEFT", "WHY")]
     for each in known:
-        over = each.status in _OVER
+        over = each.status in OVER
         left = None if over else remaining(each)
         why = reasons_of(each.reasons) if over else condition(each)
         rows.append((each.name, str(each.status), extent(each), left or "", why))

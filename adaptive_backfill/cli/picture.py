@@ -18,6 +18,7 @@ from adaptive_backfill.cli.words import (
     plural,
     rate,
     remaining,
+    share_of,
 )
 
 __all__ = ["Pauses", "facts", "picture"]
@@ -68,12 +69,13 @@ def picture(title: str, progress: Progress, since: str, ran: float) -> Renderabl
 
 
 def _extent(progress: Progress) -> RenderableType:
-    if not progress.total:
+    share = share_of(progress)
+    if share is None:
         return Text(extent(progress))
     style = _style(progress)
     bar = ProgressBar(
-        progress.total,
-        progress.rows,
+        1.0,
+        share,
         width=_WIDEST_BAR,
         complete_style=style,
         finished_style=style,

@@ -18,6 +18,8 @@ __all__ = ["literal", "overrides_from", "pairs_from"]
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _TEXTS = ("name", "mode", "if_running", "telemetry_prefix")
 """Options that are words, and never a number that only looks like one."""
+_TEXTS_OF_TABLES = ("dsn", "table", "where", "statement", "order", "count")
+"""Those of backfills on PostgreSQL."""
 
 
 def overrides_from(declared: Declared, pairs: Sequence[str]) -> dict[str, object]:
@@ -72,6 +74,8 @@ def _value(declared: Declared, name: str, text: str) -> object:
         return _typed(name, text, declared.state_type)
     if name in declared.parameters:
         return _typed(name, text, declared.annotation(name))
+    if name in declared.options and name in _TEXTS_OF_TABLES:
+        return None if text.lower() == "none" else text
     return literal(text)
 
 

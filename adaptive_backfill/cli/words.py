@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from adaptive_backfill import OK, Halt, Pause, Progress, Slow
 
 __all__ = [
+    "OVER",
     "condition",
     "duration",
     "extent",
@@ -14,8 +15,12 @@ __all__ = [
     "rate",
     "reasons_of",
     "remaining",
+    "share_of",
     "shown",
 ]
+
+OVER = ("done", "halted", "failed", "stopped", "skipped")
+"""What a run is called that has ended."""
 
 _LONGEST_STATE = 100
 
@@ -66,11 +71,26 @@ def rate(rows_a_second: float) -> str:
 
 def extent(progress: Progress) -> str:
     """Return how much is done."""
+    done, share = _done(progress), share_of(progress)
+    # Rounded down: 100 % is for what is done. Less the error of 0.29 * 100.
+    return done if share is None else f"{done} ({int(100 * share + 1e-9)}%)"
+
+
+def share_of(progress: Progress) -> float | None:
+    """Return what is done, from 0 to 1, by the rows or by the place in the table."""
+    by_rows = progress.rows / progress.total if progress.total else None
+    share = progress.share
+    if progress.status in OVER:
+        # What is kept of a run that is over is older than its rows.
+        share = None if by_rows is None else max(by_rows, share or 0.0)
+    elif share is None:
+        share = by_rows
+    return None if share is None else min(1.0, share)
+
+
+def _done(progress: Progress) -> str:
     if progress.total:
-        done = f"{progress.rows:,} of {plural(progress.total, 'row')}"
-        # Rounded down: 100 % is for what is done. Of the rows, since the share that is
-        # kept of a run that is over is older than they are.
-        return f"{done} ({min(100, 100 * progress.rows // progress.total)}%)"
+        return f"{progress.rows:,} of {plural(progress.total, 'row')}"
     if progress.rows:
         return plural(progress.rows, "row")
     return plural(progress.batches, "batch")

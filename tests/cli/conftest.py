@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
 import pytest
 
 from adaptive_backfill.cli import main
-from tests.cli.project import MODULE, SOURCE
+from adaptive_backfill.testing.postgres import Server
+from tests.cli.project import MODULE, SOURCE, TABLES
 
 
 class Answer(NamedTuple):
@@ -46,3 +49,37 @@ def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
         return Answer(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def users(project: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with ten users, which `DATABASE_URL` leads to."""
+    (project / "tables.py").write_text(TABLES)
+    execute(database, "CREATE TABLE users (id int PRIMARY KEY, version int NOT NULL)")
+    execute(database, "INSERT INTO users SELECT n, 1 FROM generate_series(1, 10) n")
+    execute(database, "CREATE TABLE keyless (id int, version int)")
+    monkeypatch.setenv("DATABASE_URL", database)
+    return database
+
+
+@pytest.fixture
+def stranger(users: str, server: Server) -> Iterator[str]:
+    """The DSN of a role without any privilege."""
+    database = users.rsplit("/", 1)[1]
+    role = f"{database}_stranger"
+    execute(users, f"CREATE ROLE {role} LOGIN")
+    yield server.dsn(database, role)
+    execute(users, f"DROP ROLE {role}")
+
+
+def execute(dsn: str, statement: str) -> list[asyncpg.Record]:
+    """Return the rows that *statement* gives."""
+
+    async def connect_and_execute() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn, timeout=10)
+        try:
+            return await connection.fetch(statement)
+        finally:
+            await connection.close()
+
+    return asyncio.run(connect_and_execute())

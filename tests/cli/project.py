@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODULE", "SOURCE"]
+__all__ = ["MODULE", "SOURCE", "TABLES"]
 
 MODULE = "jobs"
 
@@ -175,3 +175,40 @@ class Typed(Backfill[Place]):
 def helper():
     return None
 '''
+
+TABLES = '''
+from adaptive_backfill.postgres import TableBackfill
+
+
+class UsersToV2(TableBackfill):
+    name = "users_to_v2"
+    table = "users"
+    where = "version = 1"
+    statement = "UPDATE users SET version = 2 WHERE {batch}"
+    batch_size = 4
+
+
+class Dividing(UsersToV2):
+    """Cannot do the row 7."""
+
+    name = "dividing"
+    statement = "UPDATE users SET version = 2 + 0 / (id - 7) WHERE {batch}"
+
+
+class Resting(UsersToV2):
+    name = "resting"
+    delay_between_batches = 600
+
+
+class Nowhere(UsersToV2):
+    table = "nowhere"
+
+
+class Keyless(UsersToV2):
+    table = "keyless"
+
+
+class Unkept(UsersToV2):
+    checkpoint = None
+'''
+"""Backfills that walk a table."""

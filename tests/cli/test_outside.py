@@ -156,10 +156,10 @@ def test_asking_leaves_what_is_no_store_alone(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give module:Class, or --store PATH and a name in it."),
+        ((), "give module:Class, or --store PATH|DSN and a name in it."),
         (("count",), "'count' does not say which store to ask"),
         (("jobs:Unkept",), "jobs:Unkept has no checkpoint"),
-        (("count", "--store", "postgresql://u:pw@h/d"), "no DSN yet"),
+        (("count", "--store", "mysql://u:pw@h/d"), "looks like postgresql://"),
     ],
 )
 def test_what_says_no_store_is_refused(

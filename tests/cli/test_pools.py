@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from adaptive_backfill.testing.postgres import Server
-from tests.cli.conftest import Answer
+from tests.cli.conftest import Answer, execute
 
 Command = Callable[..., Answer]
 
@@ -65,17 +63,6 @@ def dsn(project: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return database
 
 
-def execute(dsn: str, statement: str) -> list[asyncpg.Record]:
-    async def connect_and_execute() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(dsn, timeout=10)
-        try:
-            return await connection.fetch(statement)
-        finally:
-            await connection.close()
-
-    return asyncio.run(connect_and_execute())
-
-
 def test_a_pool_is_opened_from_the_environment(command: Command, dsn: str) -> None:
     answer = command("run", "fill:Fill")
 
@@ -120,7 +107,7 @@ def test_without_a_dsn_it_is_said_how_to_give_one(
     ("dsn_given", "code", "said"),
     [
         ("localhost/users", 2, "pool is no DSN"),
-        ("postgresql://u:secret@localhost:port/d", 2, "The DSN of pool is wrong."),
+        ("postgresql://u:secret@localhost:port/d", 2, "The DSN of pool is wrong: "),
         ("postgresql://u:secret@127.0.0.1:1/d", 1, "is the server up?"),
         ("postgresql://u:secret@nowhere.invalid/d", 1, "the DSN's host"),
     ],
