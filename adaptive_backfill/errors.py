@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 
 from typing_extensions import override
@@ -141,9 +142,9 @@ class InvalidAnswer(BackfillError, TypeError):
     def __init__(self, name: str, value: object, allowed: Sequence[str]) -> None:
         self.value = value
         super().__init__(
-            f"{name} returned {value!r} ({type(value).__name__}), which is not an "
-            f"answer. Return one of {', '.join(allowed)}, or raise; a `return` may be "
-            "missing."
+            f"{name} returned {_shown(value)} ({type(value).__name__}), which is not "
+            f"an answer. Return one of {', '.join(allowed)}, or raise; a `return` may "
+            "be missing."
         )
 
 
@@ -155,7 +156,7 @@ class InvalidHealthResult(BackfillError, TypeError):
         self.value = value
         did = "raised" if raised else "returned"
         super().__init__(
-            f"health check {check!r} {did} {value!r} ({type(value).__name__}); "
+            f"health check {check!r} {did} {_shown(value)} ({type(value).__name__}); "
             "return OK, Slow(reason), Pause(reason) or Halt(reason)"
         )
 
@@ -211,3 +212,14 @@ def _again(
     error.args = args
     error.__dict__.update(said)
     return error
+
+
+def _shown(value: object) -> str:
+    """Return the `repr` of a user's *value*, which may be long, or raise."""
+    shown = reprlib.Repr()
+    shown.maxstring = shown.maxother = 200
+    try:
+        return shown.repr(value)
+    except ValueError:
+        # An int of more digits than Python is willing to write.
+        return f"a very large {type(value).__name__}"

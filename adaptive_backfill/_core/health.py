@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from adaptive_backfill._core.answers import OK, Halt, Health, Pause, Slow, Verdict
 from adaptive_backfill._core.rules import is_name, is_number
+from adaptive_backfill._core.saying import said, said_of_error
 from adaptive_backfill.errors import (
     ConfigurationError,
     HealthCheckTimeout,
@@ -146,9 +147,8 @@ class Reason:
         if isinstance(self.error, InvalidHealthResult | HealthCheckTimeout):
             return str(self.error)
         if self.error is not None:
-            said = f"{self.check} raised {type(self.error).__name__}"
-            return f"{said}: {self.error}" if str(self.error) else said
-        text = str(self.value)
+            return f"{self.check} raised {said_of_error(self.error)}"
+        text = said(self.value)
         if self.check is None or text.startswith(self.check):
             return text
         return f"{self.check}: {text}"

@@ -20,6 +20,7 @@ from adaptive_backfill._core.codec.names import loaded
 from adaptive_backfill._core.codec.words import short
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
+from adaptive_backfill._core.saying import said, said_of_error
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill.errors import BackfillError, CheckpointError
 
@@ -115,15 +116,15 @@ def _read_value(kept: Mapping[str, str]) -> object:
         return kept["shown"]
 
 
-def _said(value: object) -> object:
+def _kept_as_said(value: object) -> object:
     """Return *value* if people can read it as it is, else what it says."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, BaseException):
-        return _sayable(f"{type(value).__name__}: {value}")
-    return _sayable(str(value))
+        return _sayable(said_of_error(value))
+    return _sayable(said(value))
 
 
 def _sayable(text: str) -> str:
@@ -134,7 +135,7 @@ def _sayable(text: str) -> str:
 def _keep_verdict(verdict: Verdict) -> object:
     if isinstance(verdict, Health):
         return None
-    return [type(verdict).__name__.lower(), _said(verdict.reason)]
+    return [type(verdict).__name__.lower(), _kept_as_said(verdict.reason)]
 
 
 def _read_verdict(kept: list[object] | None) -> Verdict:
@@ -150,7 +151,7 @@ def _keep_reasons(reasons: Iterable[Reason]) -> object:
             reason.check,
             _keep_verdict(reason.answer),
             # With an error, the sentence says more than the value.
-            _said(reason.value if reason.error is None else str(reason)),
+            _kept_as_said(reason.value if reason.error is None else str(reason)),
         ]
         for reason in reasons
     ]
@@ -168,7 +169,7 @@ def _read_reasons(kept: list[list[object]]) -> tuple[Reason, ...]:
 
 
 def _keep_errors(errors: Iterable[Exception]) -> object:
-    return [_said(error) for error in errors]
+    return [_kept_as_said(error) for error in errors]
 
 
 def _read_errors(kept: list[str]) -> list[Exception]:
@@ -184,7 +185,7 @@ _ENDINGS = frozenset(RunStatus)
 _KEEP: dict[str, Callable[..., object]] = {
     "state": _keep_value,
     "result": _keep_value,
-    "error": _said,
+    "error": _kept_as_said,
     "verdict": _keep_verdict,
     "reasons": _keep_reasons,
     "hook_errors": _keep_errors,

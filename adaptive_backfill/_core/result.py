@@ -9,6 +9,7 @@ from typing import Self
 
 from adaptive_backfill._core.answers import OK, Verdict
 from adaptive_backfill._core.health import Reason
+from adaptive_backfill._core.saying import said_of_error
 from adaptive_backfill.errors import RunFailed, RunHalted
 
 __all__ = ["Progress", "RunResult", "RunStatus"]
@@ -88,9 +89,7 @@ class RunResult:
         return "; ".join(map(str, self.reasons)) or "no reason was given"
 
     def _what(self) -> str:
-        if isinstance(self.error, BaseException):
-            return f"{type(self.error).__name__}: {self.error}"
-        return str(self.error)
+        return said_of_error(self.error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import anyio
 from adaptive_backfill._core.answers import Done, Fail, Halt, Next, Pause, Slow
 from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._core.run import Outcome, Raised
-from adaptive_backfill._engine.outlast import cancelled_by_us, unfold
+from adaptive_backfill._engine.outlast import cancellations, unfold
 from adaptive_backfill.errors import BatchTimeout, InvalidAnswer
 
 __all__ = ["BATCH", "SINGLE", "Answers", "attempt"]
@@ -46,6 +46,7 @@ async def attempt(
     Only cancellation of the run itself, and other `BaseException`s, are raised.
     """
     answer: object = None
+    before = cancellations()
     try:
         if timeout is None:
             answer = await handle(argument)
@@ -54,10 +55,10 @@ async def attempt(
             with anyio.CancelScope(deadline=deadline) as scope:
                 answer = await handle(argument)
             if scope.cancelled_caught:
-                unfold(scope)
+                unfold(scope, before)
                 return Raised(BatchTimeout(title, timeout))
     except asyncio.CancelledError as error:
-        if cancelled_by_us():
+        if cancellations() > before:
             raise
         return Raised(error)
     except Exception as error:

@@ -52,6 +52,7 @@ class RunControl:
         self.leaving = False
         self.lost: BaseException | None = None
         self._task: asyncio.Task[object] | None = None
+        self._cancelled_before = 0
         self._interrupting = False
         self._remote_values: Mapping[str, object] | None = None
         self._bell = bell
@@ -90,6 +91,8 @@ class RunControl:
     def steers(self, task: asyncio.Task[object] | None) -> None:
         """Take note of the run's *task*, to be able to interrupt it."""
         self._task = task
+        # Not 0 where a caller caught a cancellation, and then called `run`.
+        self._cancelled_before = 0 if task is None else task.cancelling()
 
     def interrupt(self) -> None:
         """Cancel what the run is doing now: its handler, a hook, a check.
@@ -105,7 +108,7 @@ class RunControl:
         if not self._interrupting or self._task is None:
             return False
         self._interrupting = False
-        return self._task.uncancel() == 0
+        return self._task.uncancel() == self._cancelled_before
 
     def _become(self, wishes: Wishes) -> None:
         if wishes != self.wishes:

@@ -10,6 +10,7 @@ from typing import cast
 from structlog.typing import FilteringBoundLogger
 
 from adaptive_backfill._core.result import Progress
+from adaptive_backfill._core.saying import said
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.outlast import end_all
@@ -71,7 +72,7 @@ class Keeper:
             self._control.interrupt()
         elif given.error is not None:
             # Not the end yet: the next save, or the lease's time, will tell.
-            self._log.warning("heartbeat failed", error=str(given.error))
+            self._log.warning("heartbeat failed", error=said(given.error))
         else:
             self._control.heard(cast("Wishes", given.value))
 
@@ -79,7 +80,7 @@ class Keeper:
         while (wish := self._control.unsent) and self._store is not None:
             given = await ask(self._store.wish, self._key, wish)
             if given.error is not None:
-                self._log.warning("wish not kept", error=str(given.error))
+                self._log.warning("wish not kept", error=said(given.error))
                 return
             if self._control.unsent is wish:
                 self._control.unsent = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from adaptive_backfill._core.last_seen import last_seen
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 from adaptive_backfill._core.snapshot import Snapshot, Wishes, by_value
+from adaptive_backfill._engine.outside import shown
 from adaptive_backfill._engine.wishes import needs_a_run, wished
 from adaptive_backfill._ports import Held, Lease, Wish
 from adaptive_backfill.errors import LeaseLost, NotRunning
@@ -94,7 +95,7 @@ class MemoryStore:
 
     async def history(self, name: str) -> list[RunResult]:
         """Return how the runs of *name* ended, newest first, 100 at most."""
-        return list(self._shelves[name].history)
+        return [_by_value(past) for past in self._shelves[name].history]
 
 
 class _MemoryLease:
@@ -143,14 +144,14 @@ class _MemoryLease:
             shelf.progress = replace(seen, state=by_value(seen.state))
         if result is None:
             return
-        shelf.history.appendleft(result)
+        shelf.history.appendleft(_by_value(result))
         if handed_over:
             # Only names still in the history can be asked for.
             shelf.handed_over &= {past.run_id for past in shelf.history}
             shelf.handed_over.add(self._run_id)
         if result.status is RunStatus.DONE:
             shelf.snapshot = None
-            shelf.finished = result
+            shelf.finished = _by_value(result)
 
     def _check(self) -> None:
         if self._shelf.holder != self._run_id:
@@ -171,3 +172,13 @@ def _owned(snapshot: Snapshot) -> Snapshot:
     if state is snapshot.state:
         return snapshot
     return replace(snapshot, state=state)
+
+
+def _by_value(result: RunResult) -> RunResult:
+    """Return *result* so that nobody who has one can change the other."""
+    return replace(
+        result,
+        state=shown(result.state),
+        result=shown(result.result),
+        hook_errors=[*result.hook_errors],
+    )

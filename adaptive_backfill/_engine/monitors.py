@@ -101,6 +101,7 @@ class _BackgroundMonitor:
         self._at = -float("inf")
         self._looked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._keep_looking())
@@ -124,11 +125,13 @@ class _BackgroundMonitor:
         return unknown_for(age)
 
     async def stop(self) -> None:
+        self._stopped = True
         if self._task is not None:
             await end_all((self._task,))
 
     async def _keep_looking(self) -> None:
-        while True:
+        # Not `while True`: a check may swallow the cancellation that is to end this.
+        while not self._stopped:
             self._report = await self._sampler.sample()
             self._at = self._clock.monotonic()
             self._looked.set()

@@ -14,10 +14,13 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-__all__ = ["PATIENCE", "cancelled_by_us", "end_all", "finish", "outlast", "unfold"]
+__all__ = ["PATIENCE", "cancellations", "end_all", "finish", "outlast", "unfold"]
 
 PATIENCE = 5.0
 """Seconds that a cancellation is held back at most."""
+
+AGAIN = 0.1
+"""Seconds after which a task that goes on all the same is cancelled once more."""
 
 _T = TypeVar("_T")
 
@@ -86,32 +89,46 @@ async def finish(work: Awaitable[_T], patience: float = PATIENCE) -> _T:
 
 
 async def end_all(tasks: Iterable[asyncio.Task[object]]) -> None:
-    """Cancel *tasks*, and return when they are gone."""
+    """Cancel *tasks*, and return when they are gone.
+
+    They are cancelled again until they are: one cancellation can get lost in a user's
+    bare `except`, or in `asyncio.wait_for` of Python 3.11, which drops it when what
+    it waits for is done in the same turn.
+    """
     running = [task for task in tasks if not task.done()]
-    for task in running:
-        task.cancel()
     if running:
-        gone = asyncio.gather(*running, return_exceptions=True)
-        held = await outlast(gone)
-        if held is not None:
-            raise held
+        await finish(_ended(running))
 
 
-def unfold(scope: anyio.CancelScope) -> None:
+async def _ended(running: list[asyncio.Task[object]]) -> None:
+    pending = set(running)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN)
+    for task in running:
+        if not task.cancelled():
+            # Looked at, so that asyncio does not log it: nobody waits for its result.
+            task.exception()
+
+
+def unfold(scope: anyio.CancelScope, before: int) -> None:
     """Raise the cancellation that was folded into that of *scope*, just left.
 
     One by `Task.cancel`, in the same turn of the loop, comes as one `CancelledError`
     with the scope's. Before 4.16 anyio took that for its own and swallowed both.
     """
-    if scope.cancelled_caught and cancelled_by_us():
+    if scope.cancelled_caught and cancellations() > before:
         raise asyncio.CancelledError
 
 
-def cancelled_by_us() -> bool:
-    """Whether the current task was asked to cancel, by either kind.
+def cancellations() -> int:
+    """Return how often the current task was asked to cancel, by either kind.
 
-    anyio cancels through `Task.cancel` too. Where nobody asked, a `CancelledError`
-    came out of something that was awaited, and is a failure like any other.
+    anyio cancels through `Task.cancel` too. Compare with what it was before: where
+    nobody asked since, a `CancelledError` came out of something that was awaited, and
+    is a failure like any other. It need not be 0 before: work that is done after a
+    cancellation was caught runs in a task that was asked already.
     """
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import NamedTuple
 
 from adaptive_backfill._core.snapshot import by_value
-from adaptive_backfill._engine.outlast import cancelled_by_us
+from adaptive_backfill._engine.outlast import cancellations
 
 __all__ = ["Given", "ask", "shown"]
 
@@ -37,13 +37,14 @@ NOTHING = Given()
 
 async def ask(call: Callable[..., object], *args: object) -> Given:
     """Call, and await where the answer is awaitable."""
+    before = cancellations()
     try:
         value = call(*args)
         # The second test alone would do, but is slow, and this runs in every batch.
         if type(value) is CoroutineType or inspect.isawaitable(value):
             value = await value
     except asyncio.CancelledError as error:
-        if cancelled_by_us():
+        if cancellations() > before:
             raise
         return Given(error=error)
     except Exception as error:

@@ -17,6 +17,7 @@ from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.run import Outcome, Raised, RunState
+from adaptive_backfill._core.saying import said_of_error
 from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import BatchTimeout
 from adaptive_backfill.telemetry import Emitter, traced
@@ -85,7 +86,7 @@ class Reporter:
             self.log.error(
                 "backfill failed",
                 **said,
-                error=_text(result.error),
+                error=said_of_error(result.error),
                 **_traced(result),
             )
         elif result.status is RunStatus.DONE:
@@ -160,7 +161,7 @@ class Reporter:
             batch=run.batches + 1,
             attempt=failed,
             wait=round(wait, 3),
-            error=_text(error),
+            error=said_of_error(error),
         )
 
     def saved(self, state: object, began: float, clock: Clock) -> None:
@@ -253,12 +254,6 @@ def _findings(report: HealthReport) -> dict[str, object]:
 
 def _texts(reasons: Iterable[Reason]) -> list[str]:
     return [str(reason) for reason in reasons]
-
-
-def _text(error: object) -> str:
-    if isinstance(error, BaseException):
-        return f"{type(error).__name__}: {error}"
-    return str(error)
 
 
 def _traced(result: RunResult) -> dict[str, object]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from adaptive_backfill._core.answers import Done
+from adaptive_backfill._core.saying import said_of_error
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.outlast import outlast
 from adaptive_backfill._ports import Handle, Lease
@@ -59,7 +60,7 @@ def as_checkpoint_error(error: BaseException, name: str, doing: str) -> Exceptio
         return error
     wrapped = CheckpointError(
         f"The checkpoint of {name!r} could not be {doing}: "
-        f"{type(error).__name__}: {error}. What was kept before is still there; run "
+        f"{said_of_error(error)}. What was kept before is still there; run "
         "it again once the store works."
     )
     wrapped.__cause__ = error

@@ -20,6 +20,7 @@ from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._core.run import RunState, stopped
+from adaptive_backfill._core.saying import said
 from adaptive_backfill._engine.clock import Bell, SystemClock
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.hooks import Hooks
@@ -308,7 +309,7 @@ class Session:
             return
         given = await ask(PlainUnit(self._lease).commit, loop.snapshot(loop.run))
         if given.error is not None:
-            self._reporter.log.warning("last save failed", error=str(given.error))
+            self._reporter.log.warning("last save failed", error=said(given.error))
         elif isinstance(given.value, asyncio.CancelledError):
             raise given.value
 
@@ -356,7 +357,7 @@ class Session:
         given = await ask(finish, releasing, PATIENCE)
         if given.error is not None:
             self._reporter.log.warning(
-                "checkpoint not tidied up", error=str(given.error)
+                "checkpoint not tidied up", error=said(given.error)
             )
 
     async def _abandon(self) -> None:
