@@ -50,7 +50,7 @@ async def pgqueuer(dsn: str) -> None:
     ):
         queue = PgQueuer.from_asyncpg_pool(pool)
 
-        @queue.entrypoint("batch", concurrency_limit=1)
+        @queue.entrypoint("batch")
         async def batch(job: Any) -> None:
             start = int(job.payload)
             await data.execute(_UPDATE, start, start + SIZE)
