@@ -10,6 +10,14 @@ import click
 from adaptive_backfill.cli.codes import ExitCode
 from adaptive_backfill.cli.command_demo import demo
 from adaptive_backfill.cli.command_run import run
+from adaptive_backfill.cli.commands_database import (
+    doctor,
+    ensure_finished,
+    failures,
+    plan,
+    store_script,
+    verify,
+)
 from adaptive_backfill.cli.commands_outside import (
     history,
     pause,
@@ -33,7 +41,10 @@ def cli() -> None:
     """
 
 
-for _command in (demo, history, pause, resume, run, set_, status, stop):
+for _command in (
+    *(run, status, history, pause, resume, set_, stop),
+    *(plan, verify, failures, ensure_finished, doctor, store_script, demo),
+):
     cli.add_command(_command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ from adaptive_backfill.cli import outside
 from adaptive_backfill.cli.asking import answer_of
 from adaptive_backfill.cli.options import with_traceback
 from adaptive_backfill.cli.stores import Place, place_of
-from adaptive_backfill.cli.stream import console_on
+from adaptive_backfill.cli.stream import tell
 from adaptive_backfill.cli.values import literal, pairs_from
 
 __all__ = ["history", "pause", "resume", "set_", "status", "stop"]
@@ -44,18 +43,12 @@ def _asked(
     return answer_of(answered())
 
 
-def _print(*lines: str) -> None:
-    console = console_on(sys.stdout)
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
 @click.command()
 @click.argument("target", required=False)
 @_asks
 def status(target: str | None, store: str | None) -> None:
     """Show how far a backfill is; without TARGET, all of a store."""
-    _print(*_asked(target, store, outside.status))
+    tell(*_asked(target, store, outside.status))
 
 
 @click.command()
@@ -63,7 +56,7 @@ def status(target: str | None, store: str | None) -> None:
 @_asks
 def history(target: str, store: str | None) -> None:
     """Show how the last 100 runs of a backfill ended, newest first."""
-    _print(*_asked(target, store, outside.history))
+    tell(*_asked(target, store, outside.history))
 
 
 @click.command()
@@ -71,7 +64,7 @@ def history(target: str, store: str | None) -> None:
 @_asks
 def pause(target: str, store: str | None) -> None:
     """Pause a backfill until `resume`, over restarts, too."""
-    _print(_asked(target, store, outside.pause))
+    tell(_asked(target, store, outside.pause))
 
 
 @click.command()
@@ -79,7 +72,7 @@ def pause(target: str, store: str | None) -> None:
 @_asks
 def resume(target: str, store: str | None) -> None:
     """Let a paused backfill go on."""
-    _print(_asked(target, store, outside.resume))
+    tell(_asked(target, store, outside.resume))
 
 
 @click.command()
@@ -87,7 +80,7 @@ def resume(target: str, store: str | None) -> None:
 @_asks
 def stop(target: str, store: str | None) -> None:
     """Stop a running backfill after the batch under way."""
-    _print(_asked(target, store, outside.stop))
+    tell(_asked(target, store, outside.stop))
 
 
 @click.command("set")
@@ -97,4 +90,4 @@ def stop(target: str, store: str | None) -> None:
 def set_(target: str, pairs: tuple[str, ...], store: str | None) -> None:
     """Change batch_size or delay_between_batches of a running backfill."""
     values = {name: literal(text) for name, text in pairs_from(pairs).items()}
-    _print(_asked(target, store, lambda place: outside.retune(place, values)))
+    tell(_asked(target, store, lambda place: outside.retune(place, values)))

@@ -123,7 +123,11 @@ def _counts(result: RunResult) -> Iterator[str]:
         paused = f", {duration(result.paused)} of it paused" if result.paused else ""
         yield f"{_done(result)} {duration(result.duration)}{paused}."
     if result.quarantined:
-        yield f"{plural(result.quarantined, 'row')} could not be done, and set aside."
+        aside = plural(result.quarantined, "row")
+        yield (
+            f"{aside} could not be done, and set aside; `adaptive-backfill failures` "
+            "shows which, and why."
+        )
     if result.hook_errors:
         many = plural(len(result.hook_errors), "error")
         yield f"{many} in hooks, the first: {said(result.hook_errors[0])}"

@@ -10,6 +10,7 @@ from adaptive_backfill.cli.stores import Place
 from adaptive_backfill.cli.trouble import Trouble, said
 from adaptive_backfill.cli.words import (
     OVER,
+    columns,
     condition,
     duration,
     extent,
@@ -42,7 +43,7 @@ async def history(place: Place) -> list[str]:
         await _known(place)
         return [f"No run of {place.name} has ended yet."]
     head = ("STATUS", "DONE", "TOOK", "RUN", "WHY")
-    return _columns([head, *map(_ending, endings)])
+    return columns([head, *map(_ending, endings)])
 
 
 async def pause(place: Place) -> str:
@@ -142,7 +143,7 @@ def _table(known: Sequence[Progress]) -> list[str]:
         left = None if over else remaining(each)
         why = reasons_of(each.reasons) if over else condition(each)
         rows.append((each.name, str(each.status), extent(each), left or "", why))
-    return _columns(rows)
+    return columns(rows)
 
 
 def _ending(result: RunResult) -> tuple[str, ...]:
@@ -158,13 +159,3 @@ def _ending(result: RunResult) -> tuple[str, ...]:
 
 def _why(result: RunResult) -> str:
     return reasons_of(result.reasons) if result.error is None else said(result.error)
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]

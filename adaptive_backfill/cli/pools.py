@@ -116,14 +116,14 @@ def _from_environment(name: str) -> str:
 
 @asynccontextmanager
 async def opened(
-    title: str, name: str, dsn: str, size: int = _SIZE
+    title: str, name: str, dsn: str | None, size: int = _SIZE
 ) -> AsyncIterator[asyncpg.Pool[Any]]:
     """Open a pool for the block.
 
     Args:
         title: Whose it is, for the server.
         name: What to call it to people; the DSN is never shown.
-        dsn: Where to.
+        dsn: Where to; by default `DATABASE_URL`.
         size: Connections at most.
 
     Raises:

@@ -12,7 +12,7 @@ from adaptive_backfill._engine.runs import Runs
 from adaptive_backfill._engine.sqlite_store import SqliteStore
 from adaptive_backfill.cli.declared import Declared, declared_by
 from adaptive_backfill.cli.loading import load
-from adaptive_backfill.cli.pools import dsn_of, is_dsn, opened
+from adaptive_backfill.cli.pools import is_dsn, opened
 from adaptive_backfill.cli.trouble import Failure, Trouble
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres import PostgresStore
@@ -82,7 +82,7 @@ async def _kept(
         schema = kept.schema if isinstance(kept, PostgresStore) else DEFAULT_SCHEMA
         given = dsn or declared.values.get("dsn")
         own = given if isinstance(given, str) else None
-        async with _database(dsn_of("--store", own), schema) as runs:
+        async with _database(own, schema) as runs:
             yield runs
         return
     _refuse_what_cannot_be_seen(kept, target)
@@ -94,7 +94,7 @@ async def _kept(
 
 
 @asynccontextmanager
-async def _database(dsn: str, schema: str) -> AsyncIterator[Runs]:
+async def _database(dsn: str | None, schema: str) -> AsyncIterator[Runs]:
     """Yield the runs in a database, in which nothing is made by asking."""
     async with opened("cli", "--store", dsn, size=2) as pool:
         await _refuse_what_is_not_there(pool, schema)

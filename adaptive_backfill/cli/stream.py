@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from typing import IO, cast
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-__all__ = ["console_on", "put"]
+__all__ = ["console_on", "put", "tell"]
 
 
 class _Lasting:
@@ -70,3 +71,10 @@ def put(console: Console, line: str | Text, indent: int = 0) -> None:
         console.print(Padding(text, (0, 0, 0, indent), expand=False))
     else:
         console.print(Text(" " * indent) + text, soft_wrap=True)
+
+
+def tell(*lines: str) -> None:
+    """Print *lines* as what a command answers, each left whole."""
+    console = console_on(sys.stdout)
+    for line in lines:
+        console.print(line, soft_wrap=True)

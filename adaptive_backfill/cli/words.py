@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from adaptive_backfill import OK, Halt, Pause, Progress, Slow
 
 __all__ = [
     "OVER",
+    "columns",
     "condition",
     "duration",
     "extent",
@@ -126,3 +127,14 @@ def shown(state: object) -> str:
     """Return *state* as people can read it, and not too much of it."""
     text = repr(state)
     return text if len(text) <= _LONGEST_STATE else f"{text[:_LONGEST_STATE]} ..."
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return *rows* as lines, cell under cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]

@@ -52,9 +52,16 @@ def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
 
 
 @pytest.fixture
-def users(project: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def tables(project: Path) -> Path:
+    """The module `tables`, of backfills that walk one."""
+    module = project / "tables.py"
+    module.write_text(TABLES)
+    return module
+
+
+@pytest.fixture
+def users(tables: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database with ten users, which `DATABASE_URL` leads to."""
-    (project / "tables.py").write_text(TABLES)
     execute(database, "CREATE TABLE users (id int PRIMARY KEY, version int NOT NULL)")
     execute(database, "INSERT INTO users SELECT n, 1 FROM generate_series(1, 10) n")
     execute(database, "CREATE TABLE keyless (id int, version int)")
