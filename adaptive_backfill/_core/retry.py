@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adaptive_backfill._core.rules import is_count, is_error_types, is_number
-from adaptive_backfill.errors import ConfigurationError, InvalidAnswer
+from adaptive_backfill.errors import CheckpointError, ConfigurationError, InvalidAnswer
 
 __all__ = ["Retry"]
 
@@ -21,8 +21,9 @@ class Retry:
         attempts: Tries a batch gets in all, at least 1.
         base: Seconds, 0 or more.
         cap: Seconds, at least *base*.
-        on: The exceptions that are worth another try. `Fail`, `Halt` and
-            `InvalidAnswer` never are; a timeout is, where *on* covers `BatchTimeout`.
+        on: The exceptions that are worth another try. `Fail`, `Halt`,
+            `InvalidAnswer` and `CheckpointError` never are; a timeout is, where *on*
+            covers `BatchTimeout`.
 
     Raises:
         ConfigurationError: An argument is out of its bounds.
@@ -56,7 +57,7 @@ class Retry:
         return (
             attempt < self.attempts
             and isinstance(error, self.on)
-            and not isinstance(error, InvalidAnswer)
+            and not isinstance(error, InvalidAnswer | CheckpointError)
         )
 
     def wait(self, attempt: int, chance: float) -> float:

@@ -38,7 +38,7 @@ from adaptive_backfill._engine.hooks import Hooks
 from adaptive_backfill._engine.meter import Metering
 from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
-from adaptive_backfill._engine.saving import as_checkpoint_error
+from adaptive_backfill._engine.saving import as_checkpoint_error, uncopied
 from adaptive_backfill._ports import Clock, Handle, Monitor, UnitOfWork, Work
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 
@@ -304,7 +304,12 @@ class Loop:
             answer = await handle(by_value(state))
             # The handler may hold on to what it answered, and change it later.
             if isinstance(answer, Next) and not is_immutable(answer.state):
-                return Next(by_value(answer.state), answer.rows)
+                copied = await ask(by_value, answer.state)
+                if copied.error is not None and self._unit is not None:
+                    raise uncopied(answer.state, self.options.key, copied.error)
+                if copied.error is not None:
+                    raise copied.error
+                return Next(copied.value, answer.rows)
             return answer
 
         return handle_a_copy

@@ -12,7 +12,7 @@ from adaptive_backfill._engine.outlast import outlast
 from adaptive_backfill._ports import Handle, Lease
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 
-__all__ = ["PlainUnit", "as_checkpoint_error"]
+__all__ = ["PlainUnit", "as_checkpoint_error", "uncopied"]
 
 
 class PlainUnit:
@@ -65,3 +65,15 @@ def as_checkpoint_error(error: BaseException, name: str, doing: str) -> Exceptio
     )
     wrapped.__cause__ = error
     return wrapped
+
+
+def uncopied(state: object, name: str, error: BaseException) -> CheckpointError:
+    """Return the error of a run whose *state* cannot be copied, so not be kept."""
+    kind = type(state).__qualname__
+    refused = CheckpointError(
+        f"The state of {name!r}, a {kind}, cannot be copied, and so it cannot be kept: "
+        f"{said_of_error(error)}. Keep what describes it instead, such as an id or a "
+        "path."
+    )
+    refused.__cause__ = error
+    return refused

@@ -198,7 +198,8 @@ class Session:
         loop = self._loop = self._make_loop(opened.run, unit)
         self._meter.begin(opened.run)
         self._reporter.started(opened.run.state, resumed=opened.resumed)
-        if opened.run.ending is None and await self._cut_short(self._watch()):
+        # Also a run that is over already: others are to see that it was there.
+        if await self._cut_short(self._watch()) and opened.run.ending is None:
             loop.cut_short()
         await self._cut_short(loop.drive())
         if opened.has_state:
@@ -357,7 +358,8 @@ class Session:
         given = await ask(finish, releasing, PATIENCE)
         if given.error is not None:
             self._reporter.log.warning(
-                "checkpoint not tidied up", error=said(given.error)
+                "checkpoint not tidied up; its name is free when its lease has run out",
+                error=said(given.error),
             )
 
     async def _abandon(self) -> None:

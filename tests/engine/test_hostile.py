@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -16,11 +17,12 @@ from adaptive_backfill import (
     Halt,
     MemoryStore,
     Next,
+    Retry,
     Runs,
     RunStatus,
 )
 from adaptive_backfill._engine.outlast import end_all
-from adaptive_backfill.errors import BatchTimeout
+from adaptive_backfill.errors import BatchTimeout, CheckpointError
 
 
 class Unsayable:
@@ -174,3 +176,44 @@ async def test_what_history_hands_out_is_nobodys_to_change() -> None:
 
     kept = (await Runs(store).history("users"))[0]
     assert (kept.state, kept.hook_errors) == (["a"], [])
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_cannot_be_copied_is_refused_by_name_and_once() -> None:
+    calls = 0
+
+    class Users(Backfill[object]):
+        initial_state = 0
+        checkpoint = Checkpoint(MemoryStore(), "users")
+        retry = Retry(attempts=3, base=0)
+
+        async def handle_batch(self, state: object) -> Answer[object]:
+            nonlocal calls
+            calls += 1
+            return Next(threading.Lock(), rows=1)
+
+    result = await Users.run()
+
+    assert (result.status, calls) == (RunStatus.FAILED, 1)
+    assert isinstance(result.error, CheckpointError)
+    assert "'users', a lock, cannot be copied" in str(result.error)
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_fails_at_its_start_is_the_one_that_is_shown() -> None:
+    store = MemoryStore()
+
+    class Users(Backfill[int]):
+        checkpoint = Checkpoint(store, "users")
+
+        async def initial_state(self) -> int:
+            raise ConnectionError("no source")
+
+        async def handle_batch(self, state: int) -> Answer[int]:
+            return DONE
+
+    result = await Users.run()
+    shown = await Runs(store).status("users")
+
+    assert shown is not None
+    assert (shown.run_id, shown.status) == (result.run_id, RunStatus.FAILED)
