@@ -229,11 +229,16 @@ class Transaction:
         lost = connection is None or _is_gone(connection)
         if self._hears is not None:
             self._hears.failed(error, tried=self._tried, lost=lost)
-        await (finish(self._drop()) if lost else self.rollback())
+        # Interrupted before it was opened, it may still be busy with what was asked.
+        keep = self._open and not lost
+        await (self.rollback() if keep else finish(self._drop()))
 
     async def _is_together(self, connection: Connection) -> bool:
-        if isinstance(self.lease, PostgresLease) and await self.lease.is_on(connection):
-            return True
+        if isinstance(self.lease, PostgresLease):
+            if await self.lease.is_on(connection):
+                return True
+            # Not there is elsewhere, or lost: and who lost it may not do a batch.
+            await self.lease.settled()
         structlog.get_logger("adaptive_backfill").warning(
             "the checkpoint is kept apart from the data: a crash between the two "
             "repeats a batch (at least once)"
