@@ -11,14 +11,14 @@ from adaptive_backfill import postgres
 from adaptive_backfill.cli.asking import answer_of
 from adaptive_backfill.cli.codes import ExitCode
 from adaptive_backfill.cli.declared import Declared, declared_by
-from adaptive_backfill.cli.loading import load
+from adaptive_backfill.cli.loading import load, users_code
 from adaptive_backfill.cli.options import with_traceback
 from adaptive_backfill.cli.pools import opened, with_pools
 from adaptive_backfill.cli.stream import tell
-from adaptive_backfill.cli.trouble import Failure, Trouble, explained
+from adaptive_backfill.cli.trouble import Trouble
 from adaptive_backfill.cli.values import overrides_from
 from adaptive_backfill.cli.words import columns, plural
-from adaptive_backfill.errors import BackfillError, ConfigurationError
+from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres import PostgresStore, TableBackfill
 from adaptive_backfill.postgres._store_schema import DEFAULT_SCHEMA
 
@@ -160,11 +160,7 @@ def _asked(
 
     async def answered() -> _T:
         async with with_pools(declared, overrides) as ready:
-            try:
+            with users_code():
                 return await ask(ready)
-            except BackfillError:
-                raise
-            except Exception as error:  # It may be what the user's own code raised.
-                raise Failure(explained(error)) from error
 
     return answer_of(answered())

@@ -7,16 +7,17 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 from adaptive_backfill import Backfill
 from adaptive_backfill._core.options import near
-from adaptive_backfill.cli.trouble import Trouble, explained
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.cli.trouble import Failure, Trouble, explained
+from adaptive_backfill.errors import BackfillError, ConfigurationError
 
-__all__ = ["BackfillClass", "load"]
+__all__ = ["BackfillClass", "load", "users_code"]
 
 BackfillClass: TypeAlias = type[Backfill[Any]]
 
@@ -37,6 +38,21 @@ def load(target: str) -> BackfillClass:
         raise Trouble(msg)
     module = _from_file(place) if place.endswith(".py") else _from_name(place)
     return _class_in(module, name, target)
+
+
+@contextmanager
+def users_code() -> Iterator[None]:
+    """Tell in a sentence what the class's own code raises in the block.
+
+    Raises:
+        Failure: It raised; says where.
+    """
+    try:
+        yield
+    except BackfillError:
+        raise
+    except Exception as error:  # It is the user's own code.
+        raise Failure(explained(error)) from error
 
 
 def _from_name(name: str) -> ModuleType:
