@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+
+import anyio
 
 from adaptive_backfill._core.codec import Encoded, decode
 from adaptive_backfill._core.snapshot import Snapshot
@@ -29,7 +32,8 @@ __all__ = ["StoreDatabase"]
 PATIENCE = 30.0
 """Seconds to wait for a connection, and for the answer to a statement."""
 
-_TRIES = 5
+_TRIES = 20
+_SECONDS_MORE_EACH_TRY = 0.002
 
 _T = TypeVar("_T")
 
@@ -122,11 +126,12 @@ class StoreDatabase:
                 async with self._lent(pool) as connection:
                     return await ask(connection)
             except TROUBLE as error:
-                if isinstance(error, PASSING) and tries < _TRIES:
-                    continue
                 if isinstance(error, GONE):
                     self._seen_to = None
-                raise explained(error, self.schema) from error
+                if not isinstance(error, PASSING) or tries == _TRIES:
+                    raise explained(error, self.schema) from error
+            # At random, so that two that are at odds are not so again.
+            await anyio.sleep(random.uniform(0, tries * _SECONDS_MORE_EACH_TRY))
 
     async def _pool(self) -> Pool:
         """Return the pool, with tables in its database."""

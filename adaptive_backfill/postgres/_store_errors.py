@@ -46,6 +46,10 @@ _DROPPED = (
     "they were dropped or changed behind it; put them back from a backup, or start "
     "over: the next run makes what is missing"
 )
+_NO_FIT = (
+    "a value does not fit into its column; see to the checkpoint's name, which may "
+    "not have a character that is no text, and to the counts"
+)
 _FOREIGN = (
     "the schema has tables of these names that are another program's; give the store "
     "a schema of its own"
@@ -81,6 +85,7 @@ _REMEDIES = {
 _BY_CLASS = {
     "08": _AWAY,
     "57": _AWAY,
+    "22": _NO_FIT,
     "28": "the server refuses this user; see to the pool's user and password",
     "3D": "there is no such database; see to the pool's DSN",
     "53": f"the server is out of memory or other means; see to it, and {_AGAIN}",
@@ -134,6 +139,8 @@ def _remedy(error: Exception, schema: str) -> str:
         )
     if isinstance(error, OSError):
         return _AWAY
+    if isinstance(error, ValueError):
+        return _NO_FIT
     return (
         "see to the pool: it has to be open before a run starts, stay open until it "
         "has ended, and belong to its event loop"

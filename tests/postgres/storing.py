@@ -80,6 +80,12 @@ async def waits_for_a_lock(database: str, query: str = "") -> int:
     return found[-1]
 
 
+async def terminated(database: str, backend: int) -> None:
+    """End *backend*, as an administrator would."""
+    async with connected(database) as connection:
+        await connection.execute("SELECT pg_terminate_backend($1, 10000)", backend)
+
+
 async def cancelled(task: asyncio.Task[Any]) -> bool:
     """Cancel *task*, and say whether it ended so."""
     task.cancel()

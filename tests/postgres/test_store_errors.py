@@ -14,7 +14,7 @@ from adaptive_backfill.testing.postgres import Server
 from adaptive_backfill.testing.postgres.postmaster import free_port
 
 from .asking import connected, pool_of
-from .storing import NAME, Pool, locked, running, taken, waits_for_a_lock
+from .storing import NAME, Pool, locked, running, taken, terminated, waits_for_a_lock
 
 pytestmark = pytest.mark.postgres
 
@@ -136,7 +136,8 @@ async def test_prepared_statements_that_get_lost_point_to_the_pooler(
         (asyncpg.CannotConnectNowError("starting up"), "away or restarting"),
         (asyncpg.InvalidPasswordError("no"), "the pool's user and password"),
         (asyncpg.UndefinedColumnError("no"), "dropped or changed behind it"),
-        (asyncpg.NumericValueOutOfRangeError("big"), "see to the server"),
+        (asyncpg.NumericValueOutOfRangeError("big"), "does not fit into its column"),
+        (asyncpg.FeatureNotSupportedError("no"), "see to the server, and run it again"),
     ],
 )
 def test_each_kind_of_trouble_has_its_remedy(error: Exception, remedy: str) -> None:
@@ -149,16 +150,27 @@ def test_each_kind_of_trouble_has_its_remedy(error: Exception, remedy: str) -> N
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("name", "batches"), [("a\0b", 1), ("\ud800", 1), (NAME, 2**63)]
+)
+async def test_what_does_not_fit_is_told_to_be_the_trouble(
+    pool: Pool, name: str, batches: int
+) -> None:
+    with pytest.raises(CheckpointError, match="a value does not fit into its column"):
+        await PostgresStore(pool).save(name, Snapshot(1, batches))
+
+
+@pytest.mark.asyncio
 async def test_a_statement_whose_connection_is_lost_is_done_on_another(
     pool: Pool, database: str
 ) -> None:
     store = PostgresStore(pool)
     lease = await taken(store, "first")
-    async with connected(database) as other, locked(database):
+    async with locked(database):
         saving = lease.save(Snapshot(1))
         backend = await waits_for_a_lock(database, "batch_size =")
-        await other.execute("SELECT pg_terminate_backend($1)", backend)
-        assert await waits_for_a_lock(database, "batch_size =") is not None
+        await terminated(database, backend)
+        assert await waits_for_a_lock(database, "batch_size =") != backend
     await saving
 
     assert await lease.load() == Snapshot(1)
@@ -183,3 +195,24 @@ async def test_connections_that_were_lost_while_nobody_looked_are_replaced(
     await lease.release(RunResult(NAME, "first", RunStatus.HALTED), handed_over=False)
     assert await store.load(NAME) == Snapshot(19)
     assert len(await store.history(NAME)) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_save_is_done_though_its_connection_breaks_right_after_it(
+    database: str,
+) -> None:
+    broken = 0
+
+    async def break_down(_: object) -> None:
+        nonlocal broken
+        broken += 1
+        raise ConnectionResetError
+
+    async with pool_of(database, 2, reset=break_down) as pool:
+        store = PostgresStore(pool)
+        lease = await taken(store, "first")
+        before = broken
+        await lease.save(Snapshot(1))
+
+        assert broken == before + 1
+        assert await lease.load() == Snapshot(1)

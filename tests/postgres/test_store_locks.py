@@ -67,9 +67,10 @@ async def test_a_beat_that_finds_its_row_locked_is_lost_once_another_run_has_it(
 
 @pytest.mark.asyncio
 async def test_a_name_whose_run_is_committing_is_told_to_be_held_at_once(
-    store: PostgresStore, database: str
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await taken(store, "first")
+    monkeypatch.setattr(store_module, "_SECONDS_BETWEEN_LOOKS", 3600)
 
     async with locked(database):
         held = await store.acquire(NAME, "second")
