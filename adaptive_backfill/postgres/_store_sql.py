@@ -63,14 +63,20 @@ class Tables:
         text = self._texts.get(template)
         if text is None:
             names = f"{self.schema}.backfill_names"
+            failures = f"{self.schema}.backfill_failures"
             text = self._texts[template] = template.format(
                 names=names,
-                names_text="'" + names.replace("'", "''") + "'",
+                names_text=_quoted(names),
                 endings=f"{self.schema}.backfill_endings",
-                failures=f"{self.schema}.backfill_failures",
+                failures=failures,
+                failures_text=_quoted(failures),
                 versions=f"{self.schema}.backfill_versions",
             )
         return text
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 _HELD = "name = $1 AND token = $2 AND holder IS NOT NULL"
@@ -223,7 +229,7 @@ WHERE n.wishes IS NOT DISTINCT FROM $4 AND (n.holder IS NOT NULL OR NOT $5)
 """
 
 
-FAILURES_THERE = "SELECT to_regclass('{failures}') IS NOT NULL"
+FAILURES_THERE = "SELECT to_regclass({failures_text}) IS NOT NULL"
 
 FAILURE_PUT = """
 INSERT INTO {failures} AS f (name, key, form, error, attempts)

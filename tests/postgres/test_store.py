@@ -235,6 +235,8 @@ async def test_stores_in_two_schemas_know_nothing_of_each_other(pool: Pool) -> N
     await PostgresStore(pool).save(NAME, Snapshot(1))
     lease = await taken(PostgresStore(pool, schema=odd), "first")
     await lease.save(Snapshot(2))
+    async with pool.acquire() as connection:
+        assert await lease.is_on(connection)
     await lease.release(RunResult(NAME, "first", RunStatus.HALTED), handed_over=False)
 
     assert await PostgresStore(pool).load(NAME) == Snapshot(1)
