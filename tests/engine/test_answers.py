@@ -269,3 +269,13 @@ async def test_counts_are_those_of_the_whole_backfill_also_before_a_resume() -> 
     assert not first.resumed
     assert (second.status, second.batches, second.rows) == ("done", 3, 30)
     assert second.resumed
+
+
+@pytest.mark.asyncio
+async def test_no_delay_follows_the_last_batch_of_max_batches() -> None:
+    clock = FakeClock()
+
+    result = await testing.run(Count, clock, max_batches=2, delay_between_batches=9)
+
+    assert result.batches == 2
+    assert clock.slept == [9]

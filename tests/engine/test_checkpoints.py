@@ -663,3 +663,19 @@ async def test_an_initial_state_that_raises_is_the_error_itself() -> None:
     assert heard == [(boom, None)]
     again = await Count.run(checkpoint=Checkpoint(MemoryStore(), "x"))
     assert again.status is RunStatus.DONE
+
+
+@pytest.mark.asyncio
+async def test_a_result_that_is_changed_does_not_change_what_is_kept() -> None:
+    checkpoint = Checkpoint(MemoryStore(), "result")
+
+    async def handle(state: list[int]) -> Answer:
+        return Halt("h") if state == [1] else Next([1])
+
+    result = await Count.run(
+        initial_state=[], handle_batch=handle, checkpoint=checkpoint
+    )
+    assert isinstance(result.state, list)
+    result.state.append(666)
+
+    assert await snapshot_in(checkpoint) == Snapshot([1], 1, 0)

@@ -1016,3 +1016,79 @@ async def test_rate_counts_the_rows_of_this_run_only() -> None:
     assert [each.rate for each in second.seen] == [None, 10.0, 10.0]
     assert [each.rows for each in second.seen] == [1000, 1010, 1020]
     assert second.seen[-1].eta == 2.0
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_beside_the_end_of_the_grace_is_a_cancellation() -> None:
+    gate = Gate()
+
+    async with Count.start(**gate.overrides()) as run:
+        await gate.begun.wait()
+        assert run._task is not None
+        assert run._session is not None
+        run._task.cancel()
+        run._session.control.interrupt()
+        await asyncio.wait([run._task])
+
+    assert run._task.cancelled()
+    assert gate.heard == []
+
+
+@pytest.mark.asyncio
+async def test_a_pause_made_during_a_heartbeat_is_not_undone_by_it() -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def acquire(
+            self, name: str, run_id: str, state_type: object = None
+        ) -> Any:
+            lease: Any = await super().acquire(name, run_id, state_type)
+            beat = lease.beat
+
+            async def slow_beat(progress: Any) -> Any:
+                wishes = await beat(progress)
+                if gate.begun.is_set() and not go.is_set():
+                    asked.set()
+                    await go.wait()
+                return wishes
+
+            lease.beat = slow_beat
+            return lease
+
+    gate = Gate()
+    checkpoint = Checkpoint(Slow(), "slow")
+    async with testing.start(
+        Count, FakeClock(), **gate.overrides(checkpoint=checkpoint)
+    ) as run:
+        await asked.wait()
+        run.pause()
+        go.set()
+        await turns(10)
+        gate.go.set()
+        await turns(100)
+        paused = run.progress.status
+        run.resume()
+        result = await run.wait()
+
+    assert paused == "paused"
+    assert result.status is RunStatus.DONE
+
+
+@pytest.mark.asyncio
+async def test_a_pause_by_the_handle_outlasts_the_run() -> None:
+    checkpoint = Checkpoint(MemoryStore(), "lasting")
+    gate = Gate()
+    async with Count.start(**gate.overrides(checkpoint=checkpoint)) as run:
+        await gate.begun.wait()
+        run.pause()
+        gate.go.set()
+    assert (await run.wait()).status is RunStatus.STOPPED
+
+    async with Count.start(checkpoint=checkpoint) as again:
+        await turns(50)
+        paused = again.progress
+        again.resume()
+        result = await again.wait()
+
+    assert paused.status == "paused"
+    assert result.status is RunStatus.DONE

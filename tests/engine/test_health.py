@@ -1108,3 +1108,39 @@ async def test_a_verdict_is_stale_before_it_is_unknown() -> None:
         await run.wait()
 
     assert fresh == [(float(at), at < 15) for at in range(30)]
+
+
+@pytest.mark.asyncio
+async def test_a_slow_first_sampling_is_waited_for_and_is_no_pause() -> None:
+    gate = asyncio.Event()
+
+    async def check() -> None:
+        await gate.wait()
+
+    with capture() as events:
+        task = asyncio.create_task(Count.run(health_checks=[check], max_pause=0))
+        await turns(50)
+        waiting = names(events)
+        gate.set()
+        result = await task
+
+    assert waiting == ["start"]
+    assert result.status is RunStatus.DONE
+    assert "pause" not in names(events)
+
+
+@pytest.mark.asyncio
+async def test_among_equals_the_first_declared_speaks() -> None:
+    class Once(Backfill):
+        async def handle(self, health_check: HealthAsked) -> Done:
+            return Done(await health_check())
+
+    result = await Once.run(
+        health_checks=[
+            _answering(OK),
+            _answering(Slow("first")),
+            _answering(Slow("second")),
+        ]
+    )
+
+    assert result.result == Slow("first")

@@ -630,3 +630,58 @@ async def test_a_single_operation_holds_its_lease() -> None:
     with pytest.raises(errors.AlreadyRunning):
         await Once.run()
     await _end(task)
+
+
+class GatedClock(FakeClock):
+    """A clock whose sleepers wake when the test says `go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.go.wait()
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_came_and_went_between_two_looks_is_not_overlooked() -> None:
+    checkpoint = Checkpoint(MemoryStore(), "one")
+    clock = GatedClock()
+    first = await Owner(checkpoint).begin()
+    second = asyncio.create_task(testing.run(StandBy, clock, checkpoint=checkpoint))
+    await turns(50)
+    await _end(first)
+    third = await Count.run(checkpoint=checkpoint)
+    clock.go.set()
+
+    result = await asyncio.wait_for(second, 5)
+
+    assert (third.status, third.batches) == ("done", 3)
+    assert result.status is RunStatus.SKIPPED
+    assert third.run_id in str(result.reasons[0])
+    assert (result.batches, result.rows) == (3, 30)
+
+
+@pytest.mark.asyncio
+async def test_endings_from_before_it_stood_by_do_not_matter() -> None:
+    checkpoint = Checkpoint(MemoryStore(), "one")
+    await Count.run(checkpoint=checkpoint)
+    first = await Owner(checkpoint).begin()
+    second = await _stand_by(checkpoint)
+    await _end(first)
+
+    result = await asyncio.wait_for(second, 5)
+
+    assert (result.status, result.resumed) == ("done", True)
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_run_is_seen_as_stopped_from_outside() -> None:
+    store = MemoryStore()
+    await _end(await Owner(Checkpoint(store, "one")).begin())
+
+    seen = await Runs(store).status("one")
+
+    assert seen is not None
+    assert seen.status == "stopped"
+    assert await Runs(store).history("one") == []

@@ -219,3 +219,20 @@ async def test_end_all_is_finished_before_a_cancellation() -> None:
         await ending
     assert not still
     assert task.done()
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_scope_does_not_keep_the_waiting_busy() -> None:
+    """anyio cancels again at every turn of the loop, but not behind a shield."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[int] = loop.create_future()
+    task = asyncio.current_task()
+    assert task is not None
+
+    with anyio.CancelScope() as scope:
+        loop.call_soon(scope.cancel)
+        loop.call_later(SOON, future.set_result, 1)
+        await outlast(future)
+        asked = task.cancelling()
+
+    assert asked == 1
