@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,3 +91,11 @@ def execute(dsn: str, statement: str) -> list[asyncpg.Record]:
             await connection.close()
 
     return asyncio.run(connect_and_execute())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_as_on_a_terminal() -> Iterator[None]:
+    """Let processes hear Ctrl-C: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
