@@ -193,7 +193,12 @@ class Transaction:
             await finish(self._drop())
         connection, self._connection = self._connection, None
         if connection is not None:
-            await finish(self._pool.pool.release(connection, timeout=5.0))
+            await finish(self._given_back(connection))
+
+    async def _given_back(self, connection: Lent) -> None:
+        # What cannot be given back is terminated by the pool. The batch was decided.
+        with suppress(*_LOST, asyncpg.PostgresError):
+            await self._pool.pool.release(connection, timeout=_SECONDS_TO_ROLL_BACK)
 
     @property
     def riding(self) -> PostgresLease | None:

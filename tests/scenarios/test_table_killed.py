@@ -91,7 +91,7 @@ async def test_a_run_that_is_killed_before_its_first_batch_leaves_all_to_the_nex
     pool: Pool, database: str, server: Server
 ) -> None:
     found = {}
-    async with killing(server, since=b"", step=4) as kills:
+    async with killing(server, since=b"", step=5) as kills:
         for number in kills:
             await anew(pool)
             await kills.round(number, pool, "by_statement", database)
@@ -109,7 +109,7 @@ async def test_workers_that_are_killed_between_any_two_statements_do_each_row_on
     pool: Pool, database: str, server: Server
 ) -> None:
     found = {}
-    async with killing(server, step=4) as kills:
+    async with killing(server, step=5) as kills:
         for number in kills:
             await anew(pool)
             await kills.round(number, pool, "by_workers", database)
