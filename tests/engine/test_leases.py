@@ -685,3 +685,16 @@ async def test_a_cancelled_run_is_seen_as_stopped_from_outside() -> None:
     assert seen is not None
     assert seen.status == "stopped"
     assert await Runs(store).history("one") == []
+
+
+@pytest.mark.asyncio
+async def test_a_wish_to_stop_that_nobody_heard_does_not_stop_the_next_run() -> None:
+    store = MemoryStore()
+    checkpoint = Checkpoint(store, "one")
+    first = await Owner(checkpoint).begin()
+    await Runs(store).stop("one")
+    await _end(first)
+
+    result = await Count.run(checkpoint=checkpoint)
+
+    assert (result.status, result.resumed) == ("done", True)
