@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+import pytest
+
 from adaptive_backfill import (
     DONE,
     Answer,
@@ -13,6 +15,7 @@ from adaptive_backfill import (
     Checkpoint,
     MemoryStore,
     Next,
+    RunResult,
     Snapshot,
     Verdict,
     telemetry,
@@ -159,3 +162,81 @@ async def turns(count: int = 20) -> None:
     """Let the other tasks have *count* turns."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class Gate:
+    """A handler that waits in its second batch until the test says `go`."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.seen: list[str] = []
+        self.heard: list[RunResult] = []
+
+    async def __call__(self, state: int) -> Answer[int]:
+        if state == 1:
+            self.begun.set()
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                self.seen.append("cancelled")
+                raise
+            self.seen.append("finished")
+        return DONE if state == 3 else Next(state + 1, rows=10)
+
+    def overrides(self, **more: Any) -> dict[str, Any]:
+        return {"handle_batch": self, "on_complete": self.heard.append, **more}
+
+
+class Quits(BaseException):
+    """Neither an Exception nor a cancellation."""
+
+
+BOTH = pytest.mark.parametrize("mode", ["sync", "async"])
+
+
+def answering(answer: object) -> Callable[[], Awaitable[object]]:
+    async def check() -> object:
+        return answer
+
+    return check
+
+
+def tasks_left() -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+STORES = pytest.mark.parametrize("store", [MemoryStore, AsyncStore, SyncStore])
+
+
+class Owner:
+    """A run that waits in its second batch until the test says `go`."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.answer: Answer[int] = DONE
+
+    async def handle(self, state: int) -> Answer[int]:
+        if state == 0:
+            return Next(1, rows=10)
+        self.begun.set()
+        await self.go.wait()
+        return self.answer
+
+    async def begin(self, **overrides: Any) -> asyncio.Task[RunResult]:
+        task = asyncio.create_task(
+            Count.run(handle_batch=self.handle, checkpoint=self.checkpoint, **overrides)
+        )
+        await self.begun.wait()
+        return task
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+CUSTOM = pytest.mark.parametrize("store", [AsyncStore, SyncStore])
