@@ -46,7 +46,6 @@ async def attempt(
     Only cancellation of the run itself, and other `BaseException`s, are raised.
     """
     answer: object = None
-    before = cancellations()
     try:
         if timeout is None:
             answer = await handle(argument)
@@ -55,10 +54,10 @@ async def attempt(
             with anyio.CancelScope(deadline=deadline) as scope:
                 answer = await handle(argument)
             if scope.cancelled_caught:
-                unfold(scope, before)
+                unfold(scope)
                 return Raised(BatchTimeout(title, timeout))
     except asyncio.CancelledError as error:
-        if cancellations() > before:
+        if cancellations():
             raise
         return Raised(error)
     except Exception as error:

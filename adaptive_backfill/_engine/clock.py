@@ -8,7 +8,7 @@ import time
 
 import anyio
 
-from adaptive_backfill._engine.outlast import cancellations, unfold
+from adaptive_backfill._engine.outlast import unfold
 from adaptive_backfill._ports import Clock
 
 __all__ = ["Bell", "SystemClock"]
@@ -42,11 +42,10 @@ class Bell:
 
     async def wait(self, seconds: float | None) -> None:
         """Wait for a ring, at most *seconds* where given."""
-        before = cancellations()
         with anyio.CancelScope() as scope:
             self._waiting.add(scope)
             try:
                 await self._clock.sleep(math.inf if seconds is None else seconds)
             finally:
                 self._waiting.discard(scope)
-        unfold(scope, before)
+        unfold(scope)

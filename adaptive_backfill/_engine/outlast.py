@@ -8,13 +8,23 @@ its own, and the one who waits holds the cancellation back until it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ["PATIENCE", "cancellations", "end_all", "finish", "outlast", "unfold"]
+__all__ = [
+    "PATIENCE",
+    "cancellations",
+    "counting_cancellations",
+    "end_all",
+    "finish",
+    "outlast",
+    "unfold",
+]
 
 PATIENCE = 5.0
 """Seconds that a cancellation is held back at most."""
@@ -112,23 +122,45 @@ async def _ended(running: list[asyncio.Task[object]]) -> None:
             task.exception()
 
 
-def unfold(scope: anyio.CancelScope, before: int) -> None:
+def unfold(scope: anyio.CancelScope) -> None:
     """Raise the cancellation that was folded into that of *scope*, just left.
 
     One by `Task.cancel`, in the same turn of the loop, comes as one `CancelledError`
     with the scope's. Before 4.16 anyio took that for its own and swallowed both.
     """
-    if scope.cancelled_caught and cancellations() > before:
+    if scope.cancelled_caught and cancellations():
         raise asyncio.CancelledError
 
 
 def cancellations() -> int:
-    """Return how often the current task was asked to cancel, by either kind.
+    """Return how often the run of the current task was asked to cancel.
 
-    anyio cancels through `Task.cancel` too. Compare with what it was before: where
-    nobody asked since, a `CancelledError` came out of something that was awaited, and
-    is a failure like any other. It need not be 0 before: work that is done after a
-    cancellation was caught runs in a task that was asked already.
+    Both kinds count, because anyio cancels through `Task.cancel`, too. Where it is 0,
+    a `CancelledError` came out of something that was awaited, and is a failure like
+    any other. What the task was asked before its run began does not count: work that
+    is done after a cancellation was caught runs in a task that was asked already.
     """
     task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
+    if task is None:
+        return 0
+    began = _began.get()
+    return task.cancelling() - (began[1] if began and began[0] is task else 0)
+
+
+@asynccontextmanager
+async def counting_cancellations() -> AsyncIterator[None]:
+    """Count the cancellations of the current task from here on."""
+    # One that is under way already is to be raised, not to be taken for an old one.
+    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    token = _began.set((task, 0 if task is None else task.cancelling()))
+    try:
+        yield
+    finally:
+        _began.reset(token)
+
+
+# By the task, because child tasks inherit it, and have a count of their own.
+_began: ContextVar[tuple[asyncio.Task[object] | None, int] | None] = ContextVar(
+    "began", default=None
+)

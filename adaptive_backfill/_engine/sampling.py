@@ -27,7 +27,7 @@ from adaptive_backfill._core.health import (
     failed,
     judged,
 )
-from adaptive_backfill._engine.outlast import cancellations, end_all, unfold
+from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill._engine.outside import Given, ask
 from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import HealthCheckTimeout
@@ -84,12 +84,11 @@ class Sampler:
             error = HealthCheckTimeout(asked.check.name, self._limit)
             return failed(asked.check, error, 0.0)
         given = Given()
-        before = cancellations()
         with anyio.move_on_after(self._limit) as scope:
             given = await ask(
                 asked.call, self._threads, partial(_untimed, scope, self._limit)
             )
-        unfold(scope, before)
+        unfold(scope)
         duration = self._clock.monotonic() - began
         if scope.cancelled_caught:
             error = HealthCheckTimeout(asked.check.name, self._limit)

@@ -30,7 +30,12 @@ from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._engine.meter import Meter
 from adaptive_backfill._engine.monitors import monitor_for
 from adaptive_backfill._engine.opening import Opened, failed_at_start, open_run
-from adaptive_backfill._engine.outlast import PATIENCE, finish, outlast
+from adaptive_backfill._engine.outlast import (
+    PATIENCE,
+    counting_cancellations,
+    finish,
+    outlast,
+)
 from adaptive_backfill._engine.outside import ask, shown
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.sampling import Sampler
@@ -83,19 +88,23 @@ class Session:
         Raises:
             AlreadyRunning: Another run has the name, and `if_running` is `"raise"`.
         """
-        self.control.steers(asyncio.current_task())
-        with structlog.contextvars.bound_contextvars(
-            backfill=self._options.name, run_id=self.run_id
-        ):
-            if self._work.resources is None:
-                return await self._run(None)
-            resources = self._work.resources()
-            given = await ask(resources.__aenter__)
-            try:
-                return await self._run(given.error)
-            finally:
-                if given.error is None:
-                    await finish(resources.__aexit__(None, None, None))
+        async with counting_cancellations():
+            self.control.steers(asyncio.current_task())
+            with structlog.contextvars.bound_contextvars(
+                backfill=self._options.name, run_id=self.run_id
+            ):
+                return await self._with_resources()
+
+    async def _with_resources(self) -> RunResult:
+        if self._work.resources is None:
+            return await self._run(None)
+        resources = self._work.resources()
+        given = await ask(resources.__aenter__)
+        try:
+            return await self._run(given.error)
+        finally:
+            if given.error is None:
+                await finish(resources.__aexit__(None, None, None))
 
     async def _run(self, closed: BaseException | None) -> RunResult:
         """Run to the end; *closed* is why the resources could not be opened."""

@@ -96,6 +96,8 @@ def execute(dsn: str, statement: str) -> list[asyncpg.Record]:
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c_as_on_a_terminal() -> Iterator[None]:
     """Let processes hear Ctrl-C: what a shell starts in the background ignores it."""
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, hangup)

@@ -217,3 +217,42 @@ async def test_a_run_that_fails_at_its_start_is_the_one_that_is_shown() -> None:
 
     assert shown is not None
     assert (shown.run_id, shown.status) == (result.run_id, RunStatus.FAILED)
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_under_way_when_a_batch_begins_is_no_failure() -> None:
+    class Users(Backfill[int]):
+        max_batches = 5
+
+        def initial_state(self) -> int:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            return 0
+
+        async def handle_batch(self, state: int) -> Answer[int]:
+            await asyncio.sleep(0)
+            return Next(state + 1)
+
+    running = asyncio.create_task(Users.run())
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_under_way_when_a_run_begins_is_no_failure() -> None:
+    class Users(Backfill[int]):
+        async def handle_batch(self, state: None) -> Answer[None]:
+            return DONE
+
+    async def cancelled_before() -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return await Users.run()
+
+    running = asyncio.create_task(cancelled_before())
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
