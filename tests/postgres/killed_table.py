@@ -26,6 +26,7 @@ class ByStatement(TableBackfill):
     table = "items"
     batch_size = 20
     once = True
+    delay_between_batches = 0.03
     statement = "UPDATE items SET n = n + 1 WHERE {batch}"
 
 
@@ -34,6 +35,7 @@ class InPython(TableBackfill):
     table = "items"
     batch_size = 20
     once = True
+    delay_between_batches = 0.03
 
     async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
         await connection.executemany(

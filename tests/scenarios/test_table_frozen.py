@@ -97,6 +97,6 @@ async def test_who_was_frozen_before_its_first_batch_does_none(
             result = done(await ended_by_us(pool, form))
         said = await process.ended()
 
-    assert said.startswith("failed ")
+    assert said.startswith("failed LeaseLost")
     assert result.rows == ROWS
     assert await times_done(pool) == {1: ROWS}
