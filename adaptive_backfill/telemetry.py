@@ -103,6 +103,7 @@ class Emitter:
         self._metadata = dict(metadata)
         self._known = _handlers
         self._cache: dict[str, tuple[_Attached, ...]] = {}
+        self._names: dict[str, str] = {}
         self._opened: dict[str, list[_Opened]] = {}
 
     @property
@@ -117,7 +118,7 @@ class Emitter:
             self._cache.clear()
         found = self._cache.get(event)
         if found is None:
-            name = f"{self._prefix}.{event}"
+            name = self._names[event] = f"{self._prefix}.{event}"
             found = tuple(entry for entry in _handlers if _matches(entry[1], name))
             self._cache[event] = found
         return found
@@ -169,9 +170,7 @@ class Emitter:
         measurements: Mapping[str, float],
         metadata: Mapping[str, object],
     ) -> Event:
-        return Event(
-            f"{self._prefix}.{event}", measurements, {**self._metadata, **metadata}
-        )
+        return Event(self._names[event], measurements, {**self._metadata, **metadata})
 
 
 def traced(error: BaseException) -> dict[str, object]:

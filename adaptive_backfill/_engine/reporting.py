@@ -112,14 +112,13 @@ class Reporter:
 
     def attempting(self, run: RunState, state: object, options: RunOptions) -> None:
         """An attempt at the next batch begins."""
-        if self._single or not self._emitter.hears("batch.start"):
+        emitter = self._emitter
+        if self._single or not emitter.hears("batch.start"):
             return
         numbers: dict[str, float] = {"batch": run.batches + 1}
         if options.batch_size is not None:
             numbers["size"] = options.batch_size
-        self._emitter.open(
-            "batch.start", numbers, {"state": state, "attempt": run.attempt}
-        )
+        emitter.open("batch.start", numbers, {"state": state, "attempt": run.attempt})
 
     def attempted(self, run: RunState, outcome: Outcome, duration: float) -> None:
         """The attempt that began at *run* ended in *outcome*, and was saved."""
