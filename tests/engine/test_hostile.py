@@ -244,6 +244,7 @@ async def test_a_cancellation_under_way_when_a_batch_begins_is_no_failure() -> N
 async def test_a_cancellation_under_way_when_a_run_begins_is_no_failure() -> None:
     class Users(Backfill[int]):
         async def handle_batch(self, state: None) -> Answer[None]:
+            await asyncio.sleep(0)
             return DONE
 
     async def cancelled_before() -> object:
