@@ -31,7 +31,6 @@ from adaptive_backfill.postgres._store_sql import (
     SETTLED,
     THERE,
     UNTOLD,
-    riding,
 )
 
 __all__ = ["PostgresLease"]
@@ -44,8 +43,7 @@ class PostgresLease:
     """Writes as long as no other run has taken over.
 
     Its saves are done on a connection of the store's pool; or, for exactly once, in
-    the transaction of the batch: by `save_on` as a statement of its own, or as a part
-    of the batch's statement by `riding_update`; and the last one by `finish_on`.
+    the transaction of the batch: by `save_on`, and the last one by `finish_on`.
 
     Attributes:
         name: The checkpoint's name.
@@ -184,37 +182,6 @@ class PostgresLease:
         if not await connection.fetchval(self._sql(THERE)):
             return False
         return await connection.fetchval(self._sql(MINE), *self._held) is not None
-
-    def riding_update(self, first_parameter: int, rows_from: str) -> str:
-        """Return the save as an UPDATE to be a CTE of the batch's own statement.
-
-        It adds the rows that the server counts to those that are kept, and returns
-        their new sum as `rows`. Where it gives no row, the lease is lost: roll back.
-
-        Args:
-            first_parameter: The number of its first parameter, from 1; the values of
-                this and the next six are the `riding_arguments`.
-            rows_from: What is counted: the name of the CTE with the batch's rows.
-
-        Example:
-            WITH done AS (UPDATE users SET ... RETURNING id),
-                 kept AS ({lease.riding_update(3, "done")})
-            SELECT (SELECT count(*) FROM done), (SELECT rows FROM kept)
-        """
-        return self._sql(riding(first_parameter, rows_from))
-
-    def riding_arguments(self, snapshot: Snapshot) -> tuple[object, ...]:
-        """Return the values of the parameters of `riding_update`.
-
-        Its `rows` are left out, because the server counts.
-
-        Raises:
-            CheckpointError: The state would not come back as it is.
-        """
-        name, token, state, form, batches, _, size, lease = self._save_arguments(
-            snapshot
-        )
-        return (name, token, state, form, batches, size, lease)
 
     @property
     def _held(self) -> tuple[str, int]:

@@ -43,7 +43,6 @@ __all__ = [
     "VERSION",
     "WISHED",
     "Tables",
-    "riding",
 ]
 
 
@@ -259,25 +258,3 @@ FAILURE_AGAIN = """
 UPDATE {failures} SET error = $3, attempts = attempts + 1, at = clock_timestamp()
 WHERE name = $1 AND md5(key) = md5($2)
 """
-
-
-def riding(first: int, rows_from: str) -> str:
-    """Return the save that rides in a batch's own statement, as a template.
-
-    Args:
-        first: The number of its first parameter; it has seven, in this order: name,
-            token, state, form, batches, batch size, seconds of the lease.
-        rows_from: What is counted as the batch's rows.
-    """
-    name, token, state, form, batches, size, lease = (
-        f"${number}" for number in range(first, first + 7)
-    )
-    counted = rows_from.replace("{", "{{").replace("}", "}}")
-    # What is counted is done before the row is locked, and stamped after it: the
-    # columns are computed in the order of the table, where expires_at comes last.
-    return f"""UPDATE {{names}} SET
-    state = {state}, form = {form}, batches = {batches},
-    rows = rows + (SELECT count(*) FROM {counted}), batch_size = {size},
-    expires_at = clock_timestamp() + make_interval(secs => {lease})
-WHERE name = {name} AND token = {token} AND holder IS NOT NULL
-RETURNING rows"""

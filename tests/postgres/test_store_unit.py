@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 import pytest_asyncio
 
 from adaptive_backfill import RunResult, RunStatus, Snapshot
 from adaptive_backfill.errors import CheckpointError, LeaseLost
-from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres.store import PostgresStore
 
-from .asking import connected
-from .storing import NAME, Pool, run_out, running, seconds_left, taken, waits_for_a_lock
+from .storing import NAME, Pool, run_out, seconds_left, taken
 
 pytestmark = pytest.mark.postgres
 
@@ -33,20 +28,6 @@ async def store(pool: Pool) -> PostgresStore:
 async def done(pool: Pool) -> int:
     count: int = await pool.fetchval("SELECT count(*) FROM items WHERE done")
     return count
-
-
-async def ride(
-    connection: Any, lease: PostgresLease, first: int, last: int
-) -> tuple[Any, ...]:
-    kept = lease.riding_update(3, "done")
-    row = await connection.fetchrow(
-        f"WITH done AS ({BATCH} RETURNING id), kept AS ({kept})"
-        " SELECT (SELECT count(*) FROM done), (SELECT rows FROM kept)",
-        first,
-        last,
-        *lease.riding_arguments(Snapshot(last, last // 10, batch_size=10)),
-    )
-    return tuple(row)
 
 
 @pytest.mark.asyncio
@@ -109,82 +90,7 @@ async def test_a_state_that_cannot_be_kept_is_refused_before_anything_is_sent(
     async with pool.acquire() as connection, connection.transaction():
         with pytest.raises(CheckpointError, match="declared type int"):
             await lease.save_on(connection, Snapshot("x"))
-        with pytest.raises(CheckpointError, match="declared type int"):
-            lease.riding_arguments(Snapshot("x"))
         assert await connection.fetchval("SELECT 1") == 1
-
-
-@pytest.mark.asyncio
-async def test_a_save_rides_in_the_batchs_statement_and_the_server_counts(
-    store: PostgresStore, pool: Pool
-) -> None:
-    lease = await taken(store, "first", int)
-    await run_out(pool)
-    async with pool.acquire() as connection:
-        first = await ride(connection, lease, 0, 10)
-        second = await ride(connection, lease, 10, 30)
-
-    assert (first, second) == ((10, 10), (20, 30))
-    assert await lease.load() == Snapshot(30, 3, 30, 10)
-    assert await seconds_left(pool) > 50
-
-
-@pytest.mark.asyncio
-async def test_a_riding_save_of_a_lost_lease_gives_no_row(
-    store: PostgresStore, pool: Pool
-) -> None:
-    first = await taken(store, "first", int)
-    await run_out(pool)
-    second = await taken(store, "second", int)
-    async with pool.acquire() as connection:
-        row = await ride(connection, first, 0, 10)
-
-    assert row == (10, None)
-    assert await second.load() is None
-
-
-@pytest.mark.asyncio
-async def test_the_lease_is_kept_while_the_batch_with_the_riding_save_is_under_way(
-    store: PostgresStore, pool: Pool, database: str
-) -> None:
-    lease = await taken(store, "first", int)
-    async with pool.acquire() as connection, connected(database) as other:
-        hold_up = other.transaction()
-        await hold_up.start()
-        await other.execute("SELECT FROM items WHERE id = 5 FOR UPDATE")
-        riding = asyncio.create_task(ride(connection, lease, 0, 10))
-        await waits_for_a_lock(database, "WITH done AS")
-        await run_out(pool)
-
-        # Its row is not locked yet, so that beats renew the lease, and show.
-        await lease.beat(running("first"))
-        assert await seconds_left(pool) > 50
-        assert [one.run_id for one in await store.look()] == ["first"]
-        await run_out(pool)
-        await hold_up.rollback()
-
-        assert await riding == (10, 10)
-    assert await lease.load() == Snapshot(10, 1, 10, 10)
-    assert await seconds_left(pool) > 50
-
-
-@pytest.mark.asyncio
-async def test_a_name_that_was_taken_while_the_batch_was_under_way_is_lost_to_it(
-    store: PostgresStore, pool: Pool, database: str
-) -> None:
-    first = await taken(store, "first", int)
-    async with pool.acquire() as connection, connected(database) as other:
-        hold_up = other.transaction()
-        await hold_up.start()
-        await other.execute("SELECT FROM items WHERE id = 5 FOR UPDATE")
-        riding = asyncio.create_task(ride(connection, first, 0, 10))
-        await waits_for_a_lock(database, "WITH done AS")
-        await run_out(pool)
-        second = await taken(store, "second", int)
-        await hold_up.rollback()
-
-        assert await riding == (10, None)
-    assert await second.load() is None
 
 
 @pytest.mark.asyncio
