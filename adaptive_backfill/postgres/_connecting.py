@@ -16,7 +16,7 @@ import structlog
 
 from adaptive_backfill.postgres._source import Database, Unusable
 
-__all__ = ["Connection", "Opened", "open_connection"]
+__all__ = ["Connection", "Opened", "application_name", "open_connection"]
 
 Connection: TypeAlias = (
     "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
@@ -76,8 +76,14 @@ async def open_connection(database: Database, title: str, limit: float) -> Opene
         raise Unusable(msg) from error
 
 
+def application_name(title: str) -> str:
+    """Return what the sessions and transactions of the backfill *title* are called."""
+    name = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
+    return name.decode(errors="ignore")
+
+
 async def _connect(dsn: str, title: str, limit: float) -> asyncpg.Connection[Any]:
-    name = f"adaptive_backfill:{title}"[:_LONGEST_APPLICATION_NAME]
+    name = application_name(title)
     limits = {
         "statement_timeout": str(max(1, int(limit * 1000))),
         "lock_timeout": "1000",

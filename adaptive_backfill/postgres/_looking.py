@@ -16,9 +16,9 @@ from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._gauge import SECONDS_TO_COUNT
 from adaptive_backfill.postgres._sampling import Batch, rolled_back, sample
+from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_pool import Pool
 from adaptive_backfill.postgres._surveying import Asked, operation_of, survey
-from adaptive_backfill.postgres._transaction import Limits
 from adaptive_backfill.postgres._walk import Cursor, Walk
 from adaptive_backfill.postgres.identifiers import quoted
 from adaptive_backfill.postgres.plans import DryRun, Plan, Verification

@@ -9,11 +9,11 @@ from typing import Self
 import asyncpg
 
 from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._connecting import application_name
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource, pool_of
 
 __all__ = ["RunPool", "check_size"]
 
-_LONGEST_APPLICATION_NAME = 63
 _SECONDS_TO_CONNECT = 10.0
 
 
@@ -69,7 +69,7 @@ class RunPool:
         if self._source is not None:
             self._pool = await pool_of(self._source)
             return self
-        name = f"adaptive_backfill:{self._title}"[:_LONGEST_APPLICATION_NAME]
+        name = application_name(self._title)
         self._own = self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=1,

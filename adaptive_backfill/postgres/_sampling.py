@@ -10,8 +10,8 @@ from typing import TypeAlias
 from adaptive_backfill._engine.outlast import finish
 from adaptive_backfill.postgres._catalog import heat_now
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_pool import Pool
-from adaptive_backfill.postgres._transaction import Limits
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
 from adaptive_backfill.postgres.identifiers import quoted
 from adaptive_backfill.postgres.plans import DryRun
@@ -29,7 +29,7 @@ async def rolled_back(pool: Pool, limits: Limits) -> AsyncIterator[Connection]:
     """Lend a connection in a transaction that leaves nothing behind."""
     async with pool.acquire() as connection:
         try:
-            await connection.execute(limits.begin())
+            await connection.execute(limits.begin("adaptive_backfill"))
             yield connection
         finally:
             if not connection.is_closed():

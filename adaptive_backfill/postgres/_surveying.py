@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
+from adaptive_backfill.postgres._ahead import batches_ahead
 from adaptive_backfill.postgres._catalog import (
     heat_so_far,
     indexed_columns,
@@ -141,7 +142,11 @@ async def _planned(
     plans: list[Explained] = []
     reasons: list[str] = []
     queries: list[tuple[str, str, Key]] = [
-        ("the end of a batch", keys.bound(after=after), (*last, *end, size - 1)),
+        (
+            "the end of a batch",
+            keys.bounds(after=after),
+            (*last, *end, size * batches_ahead(size), size),
+        ),
         ("a batch", walk.batch(after=after), (*last, *upper)),
     ]
     for what, query, args in queries:

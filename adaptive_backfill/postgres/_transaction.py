@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import anyio
 import asyncpg
@@ -27,14 +27,15 @@ from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Handle, Lease
 from adaptive_backfill.errors import CheckpointError, LeaseLost
-from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._connecting import Connection, application_name
 from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_lease import PostgresLease
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-__all__ = ["Hears", "Limits", "Transaction"]
+__all__ = ["Hears", "Transaction"]
 
 _LOST = (
     OSError,
@@ -47,49 +48,11 @@ _LOST = (
 """What a commit raises where the connection went, and the outcome is unknown."""
 
 _SECONDS_TO_GET_ONE = 30.0
-_SECONDS_TO_COMMIT = 30.0
 # Together less than `outlast` is patient, or what they do is cut off half-way.
 _SECONDS_TO_ROLL_BACK = 3.0
 _SECONDS_TO_LET_GO = 1.0
 _SECONDS_TO_LEARN = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-_LONGEST_APPLICATION_NAME = 63
-
-
-class Limits(NamedTuple):
-    """What the server holds a batch to.
-
-    Attributes:
-        statement: Seconds that a statement may take; `None` for no limit.
-        lock: Seconds to wait for a lock, so that the backfill always gives way.
-        idle: Seconds that the transaction may be idle.
-    """
-
-    statement: float | None
-    lock: float
-    idle: float
-
-    def begin(self, title: str = "adaptive_backfill") -> str:
-        """Return one message that opens a transaction under these limits.
-
-        `SET LOCAL` only: behind a pooler in transaction mode a session is not ours.
-
-        Args:
-            title: What the transaction is shown as, in `application_name`.
-        """
-        statement = 0 if self.statement is None else max(1, int(self.statement * 1000))
-        return (
-            f"BEGIN; SET LOCAL statement_timeout = {statement}; "
-            f"SET LOCAL lock_timeout = {max(1, int(self.lock * 1000))}; "
-            "SET LOCAL idle_in_transaction_session_timeout = "
-            f"{max(1, int(self.idle * 1000))}; "
-            f"SET LOCAL application_name = E'{_escaped(title)}'"
-        )
-
-    @property
-    def commit(self) -> float:
-        """Seconds that a COMMIT may take, with the constraints that it checks."""
-        return max(_SECONDS_TO_COMMIT, self.statement or 0.0)
 
 
 class Hears(Protocol):
@@ -149,10 +112,10 @@ class Transaction:
         gives_way: bool = False,
     ) -> None:
         self.lease = lease
-        shown = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
-        self.title = shown.decode(errors="ignore")
+        self.title = application_name(title)
         self._pool = pool
-        self._begin = limits.begin(self.title)
+        self._begin = limits.begin()
+        self._begin_named = limits.begin(self.title)
         self._limits = limits
         self._place = place
         self._hears = hears
@@ -213,7 +176,9 @@ class Transaction:
         if self._together is None:
             self._together = await self._is_together(self._connection)
         self._open = True
-        await self._connection.execute(self._begin)
+        # Not set again where it is so already: the server tells of each change.
+        is_named = self._connection.get_settings().application_name == self.title
+        await self._connection.execute(self._begin if is_named else self._begin_named)
         self._tried = True
         self._place(self, self._connection)
         return self._connection
@@ -389,8 +354,3 @@ def _is_gone(connection: Lent) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True
-
-
-def _escaped(text: str) -> str:
-    # Also where `standard_conforming_strings` is off.
-    return text.replace("\\", "\\\\").replace("'", "''")

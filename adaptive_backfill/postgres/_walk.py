@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from adaptive_backfill.postgres._ahead import KnownEnds, batches_ahead
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._inspecting import (
     Inspected,
@@ -92,6 +94,7 @@ class Walk:
         self._table = table_named(way.table)
         self._inspected: Inspected | None = None
         self._texts: dict[object, str] = {}
+        self._known_ends = KnownEnds()
 
     async def __aenter__(self) -> Self:
         """Open the pool, and look at the table.
@@ -172,6 +175,23 @@ class Walk:
         text = self._text(("bound", after), lambda keys: keys.bound(after=after))
         row = await connection.fetchrow(text, *_keys(cursor), size - 1)
         return (cursor.end or ()) if row is None else _key(row)
+
+    async def upper(self, connection: Connection, cursor: Cursor, size: int) -> Key:
+        """Return where to end the next batch of about *size* keys.
+
+        The ends of some batches more are found on the way, to ask less often.
+        """
+        now = asyncio.get_running_loop().time()
+        known = self._known_ends.take(cursor.last, size, now)
+        if known is not None:
+            return known
+        after = cursor.last is not None
+        text = self._text(("bounds", after), lambda keys: keys.bounds(after=after))
+        keys = size * batches_ahead(size)
+        found = await connection.fetch(text, *_keys(cursor), keys, size)
+        ends = [_key(row) for row in found]
+        self._known_ends.keep(ends, size, now)
+        return ends[0] if ends else (cursor.end or ())
 
     async def rows(
         self, connection: Connection, cursor: Cursor, upper: Key

@@ -7,10 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
+import asyncpg
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import State
 from adaptive_backfill._core.options import Option, RunOptions, changed
+from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._dsl.preparing import Prepared
@@ -18,10 +20,12 @@ from adaptive_backfill._engine.memory_store import MemoryStore
 from adaptive_backfill._ports import Lease
 from adaptive_backfill.errors import BackfillError, ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._giving_way import GivingWay, Yielding
 from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
 from adaptive_backfill.postgres._own import Own, begin_to_work_for
 from adaptive_backfill.postgres._run_pool import RunPool
-from adaptive_backfill.postgres._transaction import Limits, Transaction
+from adaptive_backfill.postgres._server_limits import Limits
+from adaptive_backfill.postgres._transaction import Transaction
 from adaptive_backfill.postgres.store import PostgresStore
 
 __all__ = ["PostgresBackfill", "limits_of"]
@@ -44,6 +48,11 @@ class PostgresBackfill(Backfill[State]):
     Runs on ``run(pool=...)`` or ``run(dsn=...)``, else on the environment's
     ``DATABASE_URL``. A pool needs two connections. Where no `checkpoint` is declared,
     it is kept in the same database.
+
+    Whoever waits for more than a second for what a batch has locked goes first: the
+    batch is cancelled, rolled back and tried again, with half of the `batch_size` where
+    there is one. `retry` does not count that; ten times in a row fail the run. It takes
+    a connection of the pool beside the batch's, for a moment each second.
     """
 
     pool: Any
@@ -56,6 +65,7 @@ class PostgresBackfill(Backfill[State]):
     _options: ClassVar[Mapping[str, Option]] = POSTGRES_OPTIONS
     _connection: Own[Connection | None] = Own(None)
     _transaction: Own[Transaction | None] = Own(None)
+    _giving_way: GivingWay | None = None
 
     @property
     def connection(self) -> Connection:
@@ -99,7 +109,8 @@ class PostgresBackfill(Backfill[State]):
                 PostgresStore(lambda: run_pool.pool), checkpoint.name
             )
         apart = options.checkpoint is None
-        options = changed(options, {"checkpoint": checkpoint})
+        retry = backfill.yields_by(options)
+        options = changed(options, {"checkpoint": checkpoint, "retry": retry})
         limits = limits_of(options.timeout, backfill.lock_timeout)
         work = replace(
             prepared.work,
@@ -108,6 +119,7 @@ class PostgresBackfill(Backfill[State]):
             ),
             resources=lambda: backfill.opened_by(run_pool),
             pool=lambda: run_pool.pool,
+            retuned=backfill.retuned,
         )
         return prepared._replace(work=work, options=options)
 
@@ -121,8 +133,41 @@ class PostgresBackfill(Backfill[State]):
             title=self.name,
             limits=limits,
             place=self.placed,
+            hears=self._giving_way,
             apart=apart,
+            gives_way=self.can_spare_one_of(run_pool.pool),
         )
+
+    def yields_by(self, options: RunOptions) -> Retry:
+        """Return how often a batch is tried again, those not counted that gave way."""
+
+        def resize(size: int) -> None:
+            self.batch_size = size
+
+        self._giving_way = GivingWay(options.batch_size, resize)
+        retry = options.retry
+        return Yielding(
+            retry.attempts,
+            retry.base,
+            retry.cap,
+            retry.on,
+            giving_way=self._giving_way,
+        )
+
+    def retuned(self, values: Mapping[str, object]) -> None:
+        """Take changed options while the run is under way."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        if self._giving_way is not None and "batch_size" in values:
+            self._giving_way.retuned(cast("int | None", values["batch_size"]))
+            self.batch_size = cast("int", self._giving_way.size())
+
+    def can_spare_one_of(self, pool: object) -> bool:
+        """Whether *pool* has a connection beside those of the batches."""
+        if not isinstance(pool, asyncpg.Pool):
+            return True
+        most: int = pool.get_max_size()
+        return most > self.batches_at_once()
 
     def batches_at_once(self) -> int:
         """Return how many batches may be under way at once."""

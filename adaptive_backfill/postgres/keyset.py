@@ -56,15 +56,33 @@ class Keyset:
         Parameters: with *after* the key before the batch; the last key of the walk;
         the batch's size less one, as an int. No row: fewer keys than that are left.
         """
+        columns, ahead, size = self._next_keys(after=after)
+        return f"SELECT {columns} {ahead} LIMIT 1 OFFSET ${size}::int"
+
+    def bounds(self, *, after: bool) -> str:
+        """Return the query for the last keys of the next batches, in order.
+
+        Parameters: as for `bound`, but then how many keys to look at, and the batch's
+        size, as ints. No row: fewer keys than that size are left.
+        """
+        columns, ahead, keys = self._next_keys(after=after)
+        numbered = (
+            f"SELECT {columns}, row_number() OVER (ORDER BY {self.order()}) "
+            f'AS "nth in walk" {ahead} LIMIT ${keys}::int'
+        )
+        return (
+            f"SELECT {columns} FROM ({numbered}) AS ahead "
+            f'WHERE "nth in walk" % ${keys + 1}::int = 0 ORDER BY {self.order()}'
+        )
+
+    def _next_keys(self, *, after: bool) -> tuple[str, str, int]:
+        """Return the key's columns, what is next of them, and the next parameter."""
         first = self.width if after else 0
         bounds = [self._compared(self._ahead(), 0)] if after else []
         bounds.append(self._compared(self._until(), first))
-        size = first + self.width + 1
-        return (
-            f"SELECT {self._columns()} FROM {self.table.sql} "
-            f"WHERE {' AND '.join(bounds)} "
-            f"ORDER BY {self.order()} LIMIT 1 OFFSET ${size}::int"
-        )
+        where, order = " AND ".join(bounds), self.order()
+        ahead = f"FROM {self.table.sql} WHERE {where} ORDER BY {order}"
+        return self._columns(), ahead, first + self.width + 1
 
     def batch(self, alias: str | None, *, after: bool) -> str:
         """Return the condition for the rows of a batch that are still to do.

@@ -90,7 +90,7 @@ class TableBackfill(SettingAside, Planning):
         if state.end is None:
             return DONE
         size = self.batch_size if failing is None else failing.size(self.batch_size)
-        upper = await walk.bound(connection, state, size)
+        upper = await walk.upper(connection, state, size)
         if failing is not None and failing.aside is not None:
             await self._set_aside(connection, upper)
             rows = 0

@@ -26,6 +26,15 @@ def test_the_bound_of_a_batch_looks_at_keys_only() -> None:
     )
 
 
+def test_the_ends_of_several_batches_are_found_in_one_scan_of_keys() -> None:
+    assert ONE.bounds(after=True) == (
+        'SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") '
+        'AS "nth in walk" FROM "users" WHERE "id" > $1::bigint AND "id" <= $2::bigint '
+        'ORDER BY "id" LIMIT $3::int) AS ahead '
+        'WHERE "nth in walk" % $4::int = 0 ORDER BY "id"'
+    )
+
+
 def test_several_columns_are_compared_as_a_row() -> None:
     assert TWO.bound(after=True) == (
         'SELECT "b", "A" FROM "public"."Odd ""one" '

@@ -1,0 +1,52 @@
+"""Where the next batches end, looked up several at a time.
+
+Rule: what is kept here is a hint. A batch may end at any key behind the one before
+it, so keys that came or went meanwhile change its size, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+__all__ = ["KnownEnds", "batches_ahead"]
+
+_BATCHES = 10
+_KEYS = 10_000
+_SECONDS = 1.0
+"""How long an end is used: in a pause many rows may come in front of it."""
+
+_Key = tuple[Any, ...]
+
+
+def batches_ahead(size: int) -> int:
+    """Return of how many batches of *size* to look up the ends at once."""
+    return max(1, min(_BATCHES, _KEYS // size))
+
+
+class KnownEnds:
+    """The ends of batches to come, by where they begin and by their size."""
+
+    def __init__(self) -> None:
+        self._ends: dict[tuple[_Key | None, int], _Key] = {}
+        self._until = 0.0
+
+    def take(self, last: _Key | None, size: int, now: float) -> _Key | None:
+        """Return where the batch of *size* behind *last* ends, if it is known.
+
+        Args:
+            last: The key before the batch; `None` before the first of all.
+            size: The keys of the batch.
+            now: Seconds from any start, the same at each call.
+        """
+        if now > self._until:
+            self._ends.clear()
+        return self._ends.pop((last, size), None)
+
+    def keep(self, ends: Sequence[_Key], size: int, now: float) -> None:
+        """Keep *ends* in the order of the walk: the next begins where one ends."""
+        if not self._ends:
+            self._until = now + _SECONDS
+        for begin, end in pairwise(ends):
+            self._ends[begin, size] = end

@@ -1,0 +1,58 @@
+"""What the server holds a batch to, for the case that this side hangs or is gone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Limits"]
+
+_SECONDS_TO_COMMIT = 30.0
+
+
+class Limits(NamedTuple):
+    """What the server holds a batch to.
+
+    Attributes:
+        statement: Seconds that a statement may take; `None` for no limit.
+        lock: Seconds to wait for a lock, so that the backfill always gives way.
+        idle: Seconds that the transaction may be idle.
+    """
+
+    statement: float | None
+    lock: float
+    idle: float
+
+    def begin(self, name: str | None = None) -> str:
+        """Return one message that opens a transaction under these limits.
+
+        `SET LOCAL` only: behind a pooler in transaction mode a session is not ours.
+
+        Args:
+            name: The transaction's `application_name`; `None` for the session's.
+        """
+        settings = {
+            "statement_timeout": _milliseconds(self.statement),
+            "lock_timeout": _milliseconds(self.lock),
+            "idle_in_transaction_session_timeout": _milliseconds(self.idle),
+        }
+        if name is not None:
+            settings["application_name"] = f"E'{_escaped(name)}'"
+        local = (
+            f"SET LOCAL {setting} = {value}" for setting, value in settings.items()
+        )
+        return "; ".join(("BEGIN", *local))
+
+    @property
+    def commit(self) -> float:
+        """Seconds that a COMMIT may take, with the constraints that it checks."""
+        return max(_SECONDS_TO_COMMIT, self.statement or 0.0)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    # 0 is no limit, and so nothing is rounded to it.
+    return "0" if seconds is None else str(max(1, int(seconds * 1000)))
+
+
+def _escaped(text: str) -> str:
+    # Also where `standard_conforming_strings` is off.
+    return text.replace("\\", "\\\\").replace("'", "''")
