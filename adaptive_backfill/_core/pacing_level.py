@@ -1,0 +1,312 @@
+"""The pacer: how many workers' worth of work the database can take.
+
+One actuator, the *level*: worker i, from 0, works the share `duty_of(level, i)` of its
+time, so that 1.5 is one worker at full duty and one at half. One law, once a health
+sample: `paced`. Rule: for each sample, a higher load, a `Slow` or a `Pause` in its
+place never gives a higher level.
+"""
+
+from __future__ import annotations
+
+from math import ceil, inf, isnan
+from typing import NamedTuple
+
+from adaptive_backfill._core import pacing_trial as trials
+from adaptive_backfill._core.adaptive import Adaptive
+from adaptive_backfill._core.pacing_memory import NOT_BANNED, Ban, aged, banned
+
+__all__ = [
+    "LONGEST_REST",
+    "MIN_LEVEL",
+    "Pace",
+    "Seen",
+    "duty_of",
+    "pace_at_start",
+    "paced",
+    "rest_for",
+]
+
+MIN_LEVEL = 0.05
+"""Never nothing: 5 % of one worker still shows whether the database has recovered."""
+
+UNSEEN_LEVEL = 0.5
+"""Workers before the first look."""
+
+FIRST_LEVEL = 1.0
+"""Workers from the first good look on, and at most where no gauge can be read: one was
+right at most loads that were measured, and more has to be earned."""
+
+GROW, SHED, HALVE = 0.70, 0.90, 1.00
+"""Loads that bound the zones. Between the first two nothing changes: the gap is wider
+than what one step up adds, so that a step cannot lead from growing to shedding."""
+
+FAR = GROW / 2
+"""Below this load the limit is so far away that no step waits for the last one."""
+
+ALARM = 1.5
+"""From this load on a shed does not wait to see what the last one did."""
+
+DECAY = 0.5
+"""Share of a fall in load that is believed in one sample; a rise is at once."""
+
+COOL_DOWN = 2
+"""Samples from one change to the next: the first may still show what was before."""
+
+HEALTHY = 2
+"""Samples in a row without a pause, and below `SHED`, until a level is let go."""
+
+STEP, SMALLEST_STEP = 0.25, 0.1
+"""Share of the level that a step up adds, below one worker and above it in workers."""
+
+FAST_STEP = 0.5
+"""Workers at most that a step adds far from the limit; it doubles below that."""
+
+SAFE = 0.9
+"""Share of a level that was too much which is taken to be bearable."""
+
+LONGEST_REST = 30.0
+"""Seconds between two batches at most, so that a run is seen to be alive."""
+
+
+class Seen(NamedTuple):
+    """What one health sample said.
+
+    Attributes:
+        load: The worst gauge, as observed / limit; `None` where no gauge works.
+        tripped: The verdict is a `Pause`: a budget is spent.
+        slow: The verdict is `Slow`.
+        fresh: Young enough to trust. Nothing grows on what is not.
+        rate: Own rows, or keys, a second since the last sample; `None`: not known.
+        seconds: Since the last sample.
+    """
+
+    load: float | None
+    tripped: bool = False
+    slow: bool = False
+    fresh: bool = True
+    rate: float | None = None
+    seconds: float = 5.0
+
+
+class Pace(NamedTuple):
+    """The level, and what the pacer remembers.
+
+    Attributes:
+        level: Workers' worth of work, from `MIN_LEVEL` to the policy's `max_workers`.
+        why: Why this sample changed it, as a sentence; `None`: it did not.
+        strain: The load, smoothed: up at once, down by half a sample.
+        looked: A first fresh sample has come.
+        held: A budget has tripped, and health is not yet back.
+        healthy: Good samples in a row.
+        settled: Samples since the level changed.
+        relieved: Samples since it was shed.
+        ill: Too much load, and not yet healthy since.
+        overloaded: Too much load at a level. Forgotten when the load of others falls.
+        useless: More workers that gained nothing, or a tripped budget: the load does
+            not show it, so only time forgets it.
+        trial: The last step to more workers, while it is being measured.
+        rates: Own rows a second since the level changed.
+    """
+
+    level: float
+    why: str | None = None
+    strain: float | None = None
+    looked: bool = False
+    held: bool = False
+    healthy: int = 0
+    settled: int = COOL_DOWN
+    relieved: int = COOL_DOWN
+    ill: bool = False
+    overloaded: Ban = NOT_BANNED
+    useless: Ban = NOT_BANNED
+    trial: trials.Trial | None = None
+    rates: tuple[float, ...] = ()
+
+
+def pace_at_start(policy: Adaptive, level: float | None = None) -> Pace:
+    """Return the pace to start with: *level*, or half a worker until a first look."""
+    if level is None:
+        return Pace(min(UNSEEN_LEVEL, policy.max_workers))
+    return Pace(_within(level, policy), looked=True)
+
+
+def paced(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
+    """Return the pace after *seen*. Always within *policy*'s bounds."""
+    now = _noted(pace, seen)
+    if now.held:
+        now = _holding(now)
+    elif seen.tripped:
+        now = _tripped(now)
+    elif now.strain is not None and now.strain >= SHED:
+        now = _shed(now, now.strain)
+    elif not now.looked:
+        now = _first_look(now, seen, policy)
+    elif seen.fresh:
+        now = _grown(_forgiven(now), seen, policy)
+    if now.trial and trials.is_over(now.trial, pace.level, now.rates):
+        now = _judged(now, now.trial, pace.level)
+    if seen.load is None and now.level > FIRST_LEVEL:
+        now = now._replace(level=FIRST_LEVEL, why="no gauge can be read")
+    return _told(pace, now, policy)
+
+
+def duty_of(level: float, worker: int) -> float:
+    """Return the share of its time, 0 to 1, that *worker*, from 0, works at *level*."""
+    return min(max(level - worker, 0.0), 1.0)
+
+
+def rest_for(duty: float, seconds: float) -> float:
+    """Return the seconds to rest after a batch of *seconds*, so as to work at *duty*.
+
+    At most `LONGEST_REST`; `inf` at a duty of 0: this worker has nothing to do.
+    """
+    if duty <= 0:
+        return inf
+    return min(max(seconds * (1.0 / duty - 1.0), 0.0), LONGEST_REST)
+
+
+def _noted(pace: Pace, seen: Seen) -> Pace:
+    """Return *pace* with what *seen* says folded in, and nothing decided yet."""
+    strain = _smoothed(pace.strain, _load_of(seen))
+    good = seen.fresh and not seen.tripped and (strain is None or strain < SHED)
+    healthy = pace.healthy + 1 if good else 0
+    return pace._replace(
+        why=None,
+        strain=strain,
+        healthy=healthy,
+        ill=pace.ill and healthy < HEALTHY,
+        settled=pace.settled + 1,
+        relieved=pace.relieved + 1,
+        overloaded=aged(pace.overloaded, seen.seconds),
+        useless=aged(pace.useless, seen.seconds),
+        rates=trials.measured(pace.rates, seen.rate),
+    )
+
+
+def _load_of(seen: Seen) -> float | None:
+    load = HALVE if seen.load is not None and isnan(seen.load) else seen.load
+    if seen.slow:
+        # Whatever check it was, and whether or not it is a gauge: it is at its limit.
+        return HALVE if load is None else max(load, HALVE)
+    return load
+
+
+def _smoothed(strain: float | None, load: float | None) -> float | None:
+    if load is None or strain is None or load >= strain:
+        return load
+    # From an infinite load there is no way down but at once.
+    return load if strain == inf else strain + DECAY * (load - strain)
+
+
+def _holding(pace: Pace) -> Pace:
+    """Return *pace*, let go once health is back; it grows after that."""
+    if pace.healthy < HEALTHY:
+        return pace
+    return pace._replace(held=False, settled=0, rates=())
+
+
+def _tripped(pace: Pace) -> Pace:
+    return pace._replace(
+        level=0.5 * pace.level,
+        why="paused by a check",
+        held=True,
+        useless=banned(pace.useless, SAFE * pace.level),
+    )
+
+
+def _shed(pace: Pace, strain: float) -> Pace:
+    if pace.relieved <= COOL_DOWN and strain < ALARM:
+        return pace
+    if not pace.ill:
+        # Of an overload, its first level: those on the way down say nothing.
+        pace = pace._replace(overloaded=banned(pace.overloaded, SAFE * pace.level))
+    if strain >= HALVE:
+        factor, why = 0.5, f"load {strain:.2f} >= {HALVE:g}"
+    else:
+        factor, why = 0.8, f"load {strain:.2f} >= {SHED:g}"
+    return pace._replace(level=factor * pace.level, why=why, ill=True, relieved=0)
+
+
+def _first_look(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
+    if not seen.fresh:
+        return pace
+    level = max(pace.level, min(FIRST_LEVEL, policy.max_workers))
+    return pace._replace(level=level, why=f"first look: {_words(pace.strain)}")
+
+
+def _forgiven(pace: Pace) -> Pace:
+    """Return *pace* without its ban, if others left so much room that it is no more.
+
+    Load grows with the level at most in proportion. So where even the level that was
+    too much would be in the zone of growth, the load of others has fallen.
+    """
+    ban, strain = pace.overloaded, pace.strain
+    if ban.limit == inf or strain is None or pace.healthy < HEALTHY:
+        return pace
+    if strain * max(1.0, ban.ceiling / SAFE / pace.level) < GROW:
+        return pace._replace(overloaded=NOT_BANNED)
+    return pace
+
+
+def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
+    strain = pace.strain
+    if strain is not None and strain >= GROW:
+        return pace
+    far = strain is not None and strain < FAR
+    if pace.settled < (1 if far else COOL_DOWN) or pace.relieved < COOL_DOWN:
+        return pace
+    limit = min(policy.max_workers, pace.overloaded.limit, pace.useless.limit)
+    if seen.load is None:
+        limit = min(limit, FIRST_LEVEL)
+    level = min(pace.level + _step(pace.level, far=far), limit)
+    if level <= pace.level:
+        return pace
+    trial = pace.trial
+    if trial is None and ceil(level) > ceil(pace.level):
+        trial = trials.begun(pace.level, pace.rates)
+    return pace._replace(level=level, why=_words(strain), trial=trial)
+
+
+def _step(level: float, *, far: bool) -> float:
+    if far:
+        return max(SMALLEST_STEP, min(level, FAST_STEP))
+    return max(SMALLEST_STEP, STEP * min(level, 1.0))
+
+
+def _judged(pace: Pace, trial: trials.Trial, measured_at: float) -> Pace:
+    """Return *pace*, back where *trial* began if the step gained too little."""
+    pace = pace._replace(trial=None)
+    gain = trials.gain_of(trial, pace.rates)
+    extra = measured_at - trial.level
+    if gain >= trials.GAIN * extra:
+        return pace
+    back = pace._replace(useless=banned(pace.useless, trial.level))
+    if pace.level <= trial.level:
+        return back
+    why = f"{extra:.2f} more workers changed the rate by {gain:+.0%}"
+    return back._replace(level=trial.level, why=why)
+
+
+def _told(before: Pace, now: Pace, policy: Adaptive) -> Pace:
+    """Return *now* within bounds, its reason with its numbers, or none."""
+    level = _within(now.level, policy)
+    if level == before.level:
+        return now._replace(level=level, why=None, looked=True)
+    return now._replace(
+        level=level,
+        why=f"{now.why}: {before.level:.2f} -> {level:.2f} workers",
+        looked=True,
+        settled=0,
+        rates=(),
+        trial=now.trial if level > before.level else None,
+    )
+
+
+def _within(level: float, policy: Adaptive) -> float:
+    return min(max(level, MIN_LEVEL), float(policy.max_workers))
+
+
+def _words(strain: float | None) -> str:
+    if strain is None:
+        return "no gauge says otherwise"
+    return f"load {strain:.2f} < {GROW if strain < GROW else SHED:g}"

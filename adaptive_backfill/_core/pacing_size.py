@@ -1,0 +1,263 @@
+"""The sizer: how many rows a batch takes, learned from the batches themselves.
+
+A batch takes ``fixed + a_row * size`` seconds: round trips and commit, and the work.
+The size wanted is the knee, the smallest one that makes the fixed part a small share:
+more rows a batch gain little speed, and hold locks and the processor for longer. Rule:
+from one and the same past, a slower batch never leads to a greater size than a quicker
+one; so what a batch says of the fixed part counts from the next batch on.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf, log
+from typing import NamedTuple
+
+from adaptive_backfill._core.adaptive import Adaptive
+from adaptive_backfill._core.pacing_fit import NO_FIT, Fit, fitted, fixed_of
+
+__all__ = ["FIRST_SIZE", "Batch", "Sizing", "reset_to", "shrunk", "sized", "starting"]
+
+FIRST_SIZE = 100
+"""Rows where nobody says: a tenth of what tools start with, at a few batches more."""
+
+BAND = (0.80, 1.15)
+"""A size is kept while it is this far from the one wanted, as size / wanted (lower)
+and its inverse: batches of one size differ by a quarter, and their mean by a tenth."""
+
+DOUBLING, GROWTH, GROWTH_EVERY = 2.0, 1.5, 3
+"""Growth a step at first, and later, and the batches between two later steps; those
+are the figures of spirit and Vitess."""
+
+SMALLEST_STEP = 0.5
+"""Share of the size that is left at least by a step down that is no panic: a single
+estimate is not trusted with more."""
+
+ALARM, AGAIN = 6.0, 3.0
+"""Times as long as expected that is panic at once, and twice in a row. With batches
+that differ by a quarter, three times happens once in a hundred thousand."""
+
+PANIC = (0.25, 0.5)
+"""Bounds of what a panic leaves of the size."""
+
+BELIEVED = log(2.0)
+"""A lone surprise counts at most double: it may be a checkpoint, or a stall."""
+
+QUICK, STEADY = 0.25, 0.10
+"""Share of a surprise that is learned from one batch, while the size is sought and
+afterwards: a memory of 4 and of 10 batches."""
+
+FIRST_SHARE = 0.5
+"""Share of the first batch that is taken for fixed, until sizes can be compared."""
+
+MOST_FIXED = 0.9
+"""Share of a batch's time that is fixed at most: rows cost something."""
+
+UNSEEN = 0.0002
+"""Seconds a batch costs beside its time in the database: what the engine needs for it,
+with its wake-ups, on the machine of `benchmarks/engine.py`."""
+
+DENSER = 4.0
+"""Times as many affected rows as a good batch had that the next may meet."""
+
+WORK_KEPT, DENSITY_KEPT = 0.995, 0.999
+"""What is kept, a batch, of the best work and the greatest density that were seen."""
+
+
+class Batch(NamedTuple):
+    """One finished batch.
+
+    Attributes:
+        seconds: Time in the database.
+        size: Rows asked for.
+        rows: Rows affected; `None`: not known.
+    """
+
+    seconds: float
+    size: int
+    rows: int | None = None
+
+
+class Sizing(NamedTuple):
+    """The size, and what was learned.
+
+    Attributes:
+        size: Rows of the next batch.
+        why: Why this step changed it, as a sentence; `None`: it did not.
+        fixed: Seconds that a batch takes whatever its size; `None`: nothing learned.
+        a_row: Seconds a row.
+        spread: By how much a batch is longer than expected, the mean logarithm.
+        seeking: Doubling still: the knee was not reached yet.
+        settled: Batches since the size changed.
+        late: Of the last batch: how many times as long as expected it took.
+        work: The most rows that a batch in good time affected; fades.
+        density: The greatest share of rows that were affected; fades.
+        fit: What batches of different sizes say of the fixed part.
+    """
+
+    size: int
+    why: str | None = None
+    fixed: float | None = None
+    a_row: float = 0.0
+    spread: float = 0.1
+    seeking: bool = True
+    settled: int = 0
+    late: float = 1.0
+    work: float = 0.0
+    density: float = 0.0
+    fit: Fit = NO_FIT
+
+    def expected(self, size: int) -> float:
+        """Return the seconds that a batch of *size* should take; 0: not known."""
+        return (self.fixed or 0.0) + self.a_row * size
+
+
+def starting(size: int | None, policy: Adaptive) -> Sizing:
+    """Return the sizing to start with, at *size* or at `FIRST_SIZE`."""
+    return Sizing(_within(FIRST_SIZE if size is None else size, policy))
+
+
+def reset_to(sizing: Sizing, size: int, policy: Adaptive) -> Sizing:
+    """Return *sizing* at *size*, as wished from outside; what was learned stays."""
+    size = _within(size, policy)
+    why = None if size == sizing.size else f"set from outside: {sizing.size} -> {size}"
+    return sizing._replace(size=size, why=why, settled=0)
+
+
+def shrunk(sizing: Sizing, cause: str, policy: Adaptive) -> Sizing:
+    """Return *sizing* at half its size, because of *cause*, without looking further."""
+    size = _within(sizing.size * 0.5, policy)
+    why = None if size == sizing.size else f"{cause}: {sizing.size} -> {size} rows"
+    return sizing._replace(size=size, why=why, seeking=False, settled=0)
+
+
+def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
+    """Return the sizing after *batch*. Always within *policy*'s bounds."""
+    if batch.size < 1 or not 0 < batch.seconds < inf:
+        return sizing._replace(why=None)
+    learn = _begun if sizing.fixed is None else _learned
+    learned = learn(sizing, batch)
+    learned = learned._replace(why=None, settled=sizing.settled + 1)
+    size, why = _chosen(sizing, learned, policy)
+    after = _with_fit(learned, sizing, batch)
+    if size == sizing.size:
+        return after
+    return after._replace(
+        size=size,
+        why=f"{why}: {sizing.size} -> {size} rows",
+        settled=0,
+        seeking=learned.seeking and size > sizing.size,
+    )
+
+
+def _begun(sizing: Sizing, batch: Batch) -> Sizing:
+    if batch.rows == 0:
+        return sizing
+    fixed = FIRST_SHARE * batch.seconds
+    a_row = (batch.seconds - fixed) / batch.size
+    return _with_density(sizing._replace(fixed=fixed, a_row=a_row), batch)
+
+
+def _learned(sizing: Sizing, batch: Batch) -> Sizing:
+    """Return *sizing* with what *batch* says of a row's cost."""
+    expected = sizing.expected(batch.size)
+    late = batch.seconds / expected
+    surprise = _surprise(sizing, batch, late)
+    gain = QUICK if sizing.seeking else STEADY
+    step = gain * surprise
+    if late > AGAIN and sizing.late > AGAIN:
+        step = max(step, surprise - BELIEVED)
+    fixed = sizing.fixed or 0.0
+    # All of a surprise is taken for the rows: that errs to the smaller size.
+    a_row = max((expected * exp(step) - fixed) / batch.size, 0.5 * sizing.a_row)
+    learned = sizing._replace(
+        a_row=a_row,
+        late=late,
+        spread=sizing.spread + gain * (max(surprise, 0.0) - sizing.spread),
+    )
+    return _with_density(learned, batch)
+
+
+def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:
+    """Return the logarithm of *late*, as far as it is believed."""
+    surprise = log(late)
+    if batch.rows == 0:
+        # It says nothing of the cost of a row, unless it was slow nonetheless.
+        surprise = max(surprise, 0.0)
+    if sizing.late <= AGAIN or late <= AGAIN:
+        surprise = min(surprise, BELIEVED)
+    return surprise if sizing.seeking else max(surprise, -BELIEVED)
+
+
+def _with_density(sizing: Sizing, batch: Batch) -> Sizing:
+    if batch.rows is None:
+        return sizing
+    work, density = WORK_KEPT * sizing.work, DENSITY_KEPT * sizing.density
+    if sizing.late <= AGAIN:
+        work = max(work, float(batch.rows))
+    return sizing._replace(work=work, density=max(density, batch.rows / batch.size))
+
+
+def _chosen(
+    before: Sizing, learned: Sizing, policy: Adaptive
+) -> tuple[int, str | None]:
+    """Return the next size, and why it is another."""
+    size, late = before.size, learned.late
+    if late > ALARM or (late > AGAIN and before.late > AGAIN):
+        factor = min(max(1.0 / late, PANIC[0]), PANIC[1])
+        return _within(size * factor, policy), f"took {late:.1f} times as long"
+    wanted, why = _wanted(learned, policy)
+    ratio = wanted / size
+    if ratio < 1.0 / BAND[1]:
+        return _within(size * max(ratio, SMALLEST_STEP), policy), why
+    if ratio > 1.0 / BAND[0] and (learned.seeking or learned.settled >= GROWTH_EVERY):
+        most = DOUBLING if learned.seeking else GROWTH
+        grown = min(size * min(ratio, most), _density_cap(learned))
+        return max(size, _within(grown, policy)), why
+    return size, None
+
+
+def _wanted(sizing: Sizing, policy: Adaptive) -> tuple[float, str]:
+    """Return the size wanted, and what makes it that, for people."""
+    fixed = sizing.fixed or 0.0
+    if sizing.a_row <= 0.0:
+        return float(sizing.size), ""
+    share = policy.overhead
+    knee = (fixed + UNSEEN) * (1.0 - share) / (share * sizing.a_row)
+    longest = (policy.target * exp(-2.0 * sizing.spread) - fixed) / sizing.a_row
+    costs = f"a batch costs {1000 * fixed:.2g} ms and a row {1e6 * sizing.a_row:.2g} us"
+    if longest < knee:
+        return longest, f"{costs}, at most {policy.target:g} s a batch"
+    return knee, f"{costs}, fixed part {share:.0%}"
+
+
+def _density_cap(sizing: Sizing) -> float:
+    """Return the size that meets `DENSER` times the work, should all rows count."""
+    if sizing.density <= 0.0 or sizing.work <= 0.0:
+        return inf
+    return DENSER * sizing.work / sizing.density
+
+
+def _with_fit(learned: Sizing, before: Sizing, batch: Batch) -> Sizing:
+    """Return *learned* with what *batch* says of the fixed part."""
+    if before.fixed is None or batch.rows == 0:
+        return learned
+    if learned.late > AGAIN and before.late > AGAIN:
+        # The world has changed; what was seen before says nothing of it.
+        return learned._replace(fit=NO_FIT)
+    expected = learned.expected(batch.size)
+    seconds = min(max(batch.seconds, 0.5 * expected), 2.0 * expected)
+    fit = fitted(learned.fit, batch.size, seconds, expected)
+    fixed = fixed_of(fit, expected)
+    known = learned.fixed or 0.0
+    if fixed is None:
+        fixed = known
+    elif not learned.seeking:
+        fixed = known + QUICK * (fixed - known)
+    fixed = min(max(fixed, 0.0), MOST_FIXED * expected)
+    # What a batch of this size should take stays as it was learned.
+    a_row = (expected - fixed) / batch.size
+    return learned._replace(fixed=fixed, a_row=a_row, fit=fit)
+
+
+def _within(size: float, policy: Adaptive) -> int:
+    return round(min(max(size, policy.min_size), policy.max_size))
