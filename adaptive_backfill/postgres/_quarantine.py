@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from adaptive_backfill._core.codec import Encoded, decode, encode
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._store_database import StoreDatabase
+from adaptive_backfill.postgres._store_errors import explained
 from adaptive_backfill.postgres._store_pool import PoolSource
 from adaptive_backfill.postgres._store_schema import DEFAULT_SCHEMA
 from adaptive_backfill.postgres._store_sql import (
@@ -45,10 +48,18 @@ class Quarantine:
         self._database = StoreDatabase(pool, schema, 1.0)
 
     async def open(self, connection: Connection) -> None:
-        """Count what is there already; makes no table."""
+        """Count what is there already; makes no table.
+
+        Raises:
+            CheckpointError: The role may not look.
+        """
         sql = self._database.tables.sql
-        if await connection.fetchval(sql(FAILURES_THERE)):
-            self.count = await connection.fetchval(sql(FAILURES_COUNTED), self._name)
+        try:
+            if await connection.fetchval(sql(FAILURES_THERE)):
+                found = await connection.fetchval(sql(FAILURES_COUNTED), self._name)
+                self.count = found
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise explained(error, self._database.schema) from error
 
     async def make(self) -> None:
         """See to it that the table is there."""
@@ -79,12 +90,12 @@ class Quarantine:
 
     async def keys(self) -> list[tuple[object, ...]]:
         """Return the keys of them all, in the order in which they failed first."""
-        found = await self._database.rows(FAILURES, self._name)
+        found = await self._database.seen(FAILURES, self._name)
         return [_key(row[0], row[1]) for row in found]
 
     async def listed(self) -> list[Failure]:
         """Return them all, in the order in which they failed first."""
-        found = await self._database.rows(FAILURES, self._name)
+        found = await self._database.seen(FAILURES, self._name)
         return [
             Failure(_shown(_key(key, form)), error, attempts, at)
             for key, form, error, attempts, at in found

@@ -66,6 +66,26 @@ class StoreDatabase:
             lambda connection: connection.fetch(text, *args, timeout=PATIENCE)
         )
 
+    async def seen(self, template: str, *args: object) -> Sequence[Sequence[Any]]:
+        """Return the rows that the statement gives, for who only looks.
+
+        Makes no tables: where there are none, there is nothing to be seen.
+
+        Raises:
+            CheckpointError: The database cannot be asked.
+        """
+        text = self.tables.sql(template)
+
+        async def look(connection: Connection) -> Sequence[Sequence[Any]]:
+            try:
+                return await connection.fetch(text, *args, timeout=PATIENCE)
+            except GONE:
+                if self._seen_to is None:
+                    return []
+                raise
+
+        return await self._asked(look, self._pool_as_it_is)
+
     async def row(self, template: str, *args: object) -> Sequence[Any] | None:
         """Return the only row that the statement gives, or `None`."""
         found = await self.rows(template, *args)
@@ -86,10 +106,10 @@ class StoreDatabase:
         Raises:
             CheckpointError: It cannot be read.
         """
-        kept = await self.row(LOAD, name)
-        if kept is None:
+        kept = await self.seen(LOAD, name)
+        if not kept:
             return None
-        text, form, *counts = kept
+        text, form, *counts = kept[0]
         try:
             return Snapshot(decode(Encoded(text, form), state_type), *counts)
         except CheckpointError as error:
@@ -112,17 +132,22 @@ class StoreDatabase:
         if not task.cancelled():
             task.exception()
 
-    async def _asked(self, ask: Callable[[Connection], Awaitable[_T]]) -> _T:
+    async def _asked(
+        self,
+        ask: Callable[[Connection], Awaitable[_T]],
+        pool_for_it: Callable[[], Awaitable[Pool]] | None = None,
+    ) -> _T:
         """Return what *ask* gives, on a connection of its own.
 
         It is asked again where the trouble may pass: so it has to be something that
         may be done twice.
         """
+        get_pool = pool_for_it or self._pool
         tries = 0
         while True:
             tries += 1
             try:
-                pool = await self._pool()
+                pool = await get_pool()
                 async with self._lent(pool) as connection:
                     return await ask(connection)
             except TROUBLE as error:
@@ -135,19 +160,24 @@ class StoreDatabase:
 
     async def _pool(self) -> Pool:
         """Return the pool, with tables in its database."""
-        pool = await pool_of(self._source)
+        pool = await self._pool_as_it_is()
         if pool is not self._seen_to:
-            await self._see_to(pool)
+            # To its end: a rollback that is cancelled leaves a spoilt connection.
+            await finish(self._make(pool))
             self._seen_to = pool
         return pool
 
-    async def _see_to(self, pool: Pool) -> None:
-        version = await self._version(pool)
-        if version > KNOWN:
-            raise newer(version, KNOWN, self.schema)
-        if version < KNOWN:
-            # To its end: a rollback that is cancelled leaves a spoilt connection.
-            await finish(self._make(pool))
+    async def _pool_as_it_is(self) -> Pool:
+        """Return the pool, with whatever tables are in its database; not newer ones."""
+        pool = await pool_of(self._source)
+        if pool is not self._seen_to:
+            self._seen_to = None
+            version = await self._version(pool)
+            if version > KNOWN:
+                raise newer(version, KNOWN, self.schema)
+            if version == KNOWN:
+                self._seen_to = pool
+        return pool
 
     async def _version(self, pool: Pool) -> int:
         """Return that of the tables; 0 where there are none."""

@@ -52,9 +52,10 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 class PostgresStore:
     """Keeps checkpoints in a PostgreSQL database, by value, for any number of machines.
 
-    Its tables are in a schema of their own. They are made at the first use; where the
-    role may not create them, by the script that `script` returns. Time is the
-    server's, so the clocks of machines do not matter.
+    Its tables are in a schema of their own. They are made by the first run, or wish;
+    where the role may not create them, by the script that `script` returns. Who only
+    looks makes none, and finds nothing where there are none. Time is the server's, so
+    the clocks of machines do not matter.
 
     It takes a connection of the pool for a statement at a time, and nothing of a
     session stays on it: a pool of two suffices, one connection for the batch and one
@@ -151,12 +152,12 @@ class PostgresStore:
 
     async def ending(self, name: str, run_id: str) -> RunResult | None:
         """Return how *run_id* ended by itself; `None` if it did not, or not yet."""
-        found = await self._database.row(ENDING, name, run_id)
-        return None if found is None else result_from(found[0])
+        found = await self._database.seen(ENDING, name, run_id)
+        return result_from(found[0][0]) if found else None
 
     async def look(self, name: str | None = None) -> list[Progress]:
         """Return what is known of *name*, or of every name."""
-        seen = await self._database.rows(LOOK, name)
+        seen = await self._database.seen(LOOK, name)
         return [_shown(progress, holder) for progress, holder in seen]
 
     async def wish(self, name: str, wish: Wish) -> None:
@@ -171,7 +172,7 @@ class PostgresStore:
 
     async def history(self, name: str) -> list[RunResult]:
         """Return how the runs of *name* ended, newest first, 100 at most."""
-        found = await self._database.rows(HISTORY_OF, name, HISTORY)
+        found = await self._database.seen(HISTORY_OF, name, HISTORY)
         return [result_from(text) for (text,) in found]
 
     async def _take(

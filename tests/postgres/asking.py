@@ -92,7 +92,7 @@ async def a_role(database: str, *grants: str) -> AsyncIterator[str]:
         try:
             yield as_role(database, role)
         finally:
-            await connection.execute(f"DROP ROLE {role}")
+            await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @asynccontextmanager

@@ -16,8 +16,9 @@ from adaptive_backfill import (
     Next,
     RunStatus,
 )
-from adaptive_backfill.errors import ConfigurationError, NotFinished
+from adaptive_backfill.errors import CheckpointError, ConfigurationError, NotFinished
 from adaptive_backfill.postgres import ensure_finished
+from tests.postgres.asking import a_role
 from tests.postgres.walking import Double, Pool, people
 
 
@@ -56,6 +57,43 @@ async def test_one_that_was_never_run_does_not(pool: Pool) -> None:
     await people(pool, 250)
 
     assert await refused(pool) == "it was never run"
+    # To ask makes no tables.
+    assert await pool.fetchval("SELECT to_regnamespace('adaptive_backfill')") is None
+
+
+@pytest.mark.asyncio
+async def test_a_role_that_may_only_read_what_is_kept_can_ask(
+    pool: Pool, database: str
+) -> None:
+    await people(pool, 250)
+    await pool.execute("ALTER TABLE people ADD CHECK (id <> 7 OR doubled IS NULL)")
+    grants = (
+        "ALL ON people",
+        "USAGE ON SCHEMA adaptive_backfill",
+        "SELECT ON ALL TABLES IN SCHEMA adaptive_backfill",
+    )
+    await Double.run(pool=pool)
+    async with a_role(database, *grants) as reader:
+        with pytest.raises(NotFinished, match="1 row is quarantined"):
+            await ensure_finished(Double, dsn=reader)
+        (failure,) = await Double.failures(dsn=reader)
+        left = await Double.verify(dsn=reader)
+
+    assert failure.key == 7
+    assert (left.remaining, left.quarantined) == (1, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_role_that_may_not_even_read_is_told_of_the_grants(
+    pool: Pool, database: str
+) -> None:
+    await people(pool, 250)
+    await Double.run(pool=pool)
+    async with a_role(database, "SELECT ON people") as blind:
+        with pytest.raises(CheckpointError, match="grant what it names at its end"):
+            await ensure_finished(Double, dsn=blind)
+        with pytest.raises(CheckpointError, match="grant what it names at its end"):
+            await Double.failures(dsn=blind)
 
 
 @pytest.mark.asyncio

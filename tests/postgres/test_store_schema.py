@@ -175,10 +175,39 @@ async def test_tables_of_an_older_version_are_migrated(
     monkeypatch.setattr(_store_schema, "MIGRATIONS", (*_store_schema.MIGRATIONS, added))
     monkeypatch.setattr(_store_database, "KNOWN", KNOWN + 1)
 
-    loaded = await PostgresStore(pool).load(NAME)
+    store = PostgresStore(pool)
+    looked = await store.load(NAME), await made(pool)
+    lease = await taken(store, "first")
 
-    assert loaded == Snapshot(1)
+    assert looked == (Snapshot(1), ALL)
+    assert await lease.load() == Snapshot(1)
     assert await made(pool) == [*ALL, KNOWN + 1]
+
+
+@pytest.mark.asyncio
+async def test_who_only_looks_makes_no_tables_and_finds_nothing(pool: Pool) -> None:
+    store = PostgresStore(pool)
+
+    found = (
+        await store.load(NAME),
+        await store.look(),
+        await store.history(NAME),
+        await store.ending(NAME, "first"),
+    )
+
+    assert found == (None, [], [], None)
+    assert await pool.fetchval("SELECT to_regnamespace('adaptive_backfill')") is None
+    await uses_everything(store)
+
+
+@pytest.mark.asyncio
+async def test_who_only_looks_sees_what_was_made_since(pool: Pool) -> None:
+    looking = PostgresStore(pool)
+    before = await looking.load(NAME)
+
+    await PostgresStore(pool).save(NAME, Snapshot(1))
+
+    assert (before, await looking.load(NAME)) == (None, Snapshot(1))
 
 
 @pytest.mark.asyncio
