@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import asyncpg
@@ -119,7 +120,7 @@ class PostgresBackfill(Backfill[State]):
             ),
             resources=lambda: backfill.opened_by(run_pool),
             pool=lambda: run_pool.pool,
-            retuned=backfill.retuned,
+            retuned=partial(backfill.retuned, prepared.work.retuned),
         )
         return prepared._replace(work=work, options=options)
 
@@ -154,13 +155,16 @@ class PostgresBackfill(Backfill[State]):
             giving_way=self._giving_way,
         )
 
-    def retuned(self, values: Mapping[str, object]) -> None:
-        """Take changed options while the run is under way."""
-        for name, value in values.items():
-            setattr(self, name, value)
+    def retuned(
+        self,
+        retune: Callable[[Mapping[str, object]], None] | None,
+        values: Mapping[str, object],
+    ) -> None:
+        """Take changed options by *retune*, and the size as far as it fits."""
+        if retune is not None:
+            retune(values)
         if self._giving_way is not None and "batch_size" in values:
             self._giving_way.retuned(cast("int | None", values["batch_size"]))
-            self.batch_size = cast("int", self._giving_way.size())
 
     def can_spare_one_of(self, pool: object) -> bool:
         """Whether *pool* has a connection beside those of the batches."""
