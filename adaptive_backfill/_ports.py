@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from adaptive_backfill._core.answers import Done
@@ -40,6 +41,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds from an arbitrary start; never goes back."""
+        ...
+
+    def wall(self) -> datetime:
+        """Return the time of day, with its time zone."""
         ...
 
     async def sleep(self, seconds: float) -> None:

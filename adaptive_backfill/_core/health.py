@@ -165,6 +165,8 @@ class CheckResult:
         weight: The check's weight.
         severity: The check's severity.
         duration: Seconds that the check took.
+        load: How near to its limit what it looks at is: 1.0 at the limit. `None` where
+            the check cannot tell.
     """
 
     name: str
@@ -173,6 +175,7 @@ class CheckResult:
     weight: float = 1.0
     severity: Severity = "critical"
     duration: float = 0.0
+    load: float | None = None
 
 
 def judged(check: HealthCheck, given: object, duration: float) -> CheckResult:

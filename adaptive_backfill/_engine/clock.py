@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from datetime import UTC, datetime
 
 import anyio
 
@@ -18,6 +19,10 @@ class SystemClock:
     """Time as the machine tells it."""
 
     monotonic = staticmethod(time.monotonic)
+
+    def wall(self) -> datetime:
+        """Return the time of day, in UTC."""
+        return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
         """Wait *seconds*; 0 still lets other tasks run."""

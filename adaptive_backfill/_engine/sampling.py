@@ -27,6 +27,7 @@ from adaptive_backfill._core.health import (
     failed,
     judged,
 )
+from adaptive_backfill._core.rules import is_number
 from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill._engine.outside import Given, ask
 from adaptive_backfill._ports import Clock
@@ -95,15 +96,30 @@ class Sampler:
             return failed(asked.check, error, duration)
         if given.error is not None:
             return failed(asked.check, given.error, duration)
-        return judged(asked.check, given.value, duration)
+        result = judged(asked.check, given.value, duration)
+        if asked.load is None:
+            return result
+        load = await ask(asked.load)
+        # One that goes wrong says nothing, and its verdict counts all the same.
+        if not isinstance(load.value, int | float) or not is_number(load.value):
+            return result
+        return replace(result, load=float(load.value))
 
 
 class _Asked:
-    """One check, and how it is called."""
+    """One check, and how it is called.
+
+    Attributes:
+        check: The check.
+        hangs: Whether its thread has not come back yet.
+        load: Says how near to its limit the last look was, where the check can tell.
+    """
 
     def __init__(self, check: HealthCheck, context: HealthContext) -> None:
         self.check = check
         self.hangs = False
+        load = getattr(check.fn, "load", None)
+        self.load = partial(load, context) if callable(load) else None
         self._context = context if _takes_context(check.fn) else None
         self._is_async = _is_async(check.fn)
 

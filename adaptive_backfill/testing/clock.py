@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import math
+from datetime import UTC, datetime, timedelta
 
 __all__ = ["FakeClock"]
 
@@ -15,6 +16,9 @@ IDLE_TURNS = 25
 Enough for a batch, its hooks and its checks to get as far as they can by themselves.
 """
 
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time of day at which a clock begins, where nobody says."""
+
 
 class FakeClock:
     """Time that jumps to the next sleeper once everybody had their turn.
@@ -23,13 +27,17 @@ class FakeClock:
     `adaptive_backfill.testing.run`. `timeout` and `health_timeout` are the event
     loop's, and stay real.
 
+    Args:
+        began: The time of day at which it begins, with a time zone.
+
     Attributes:
         now: Seconds since the clock was made.
         slept: Every sleep that was asked for, in seconds, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, began: datetime = NEW_YEAR) -> None:
         self.now = 0.0
+        self._began = began
         self.slept: list[float] = []
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
@@ -39,6 +47,11 @@ class FakeClock:
     def monotonic(self) -> float:
         """Return `now`."""
         return self.now
+
+    def wall(self) -> datetime:
+        """Return the time of day that it is `now`."""
+        # In UTC, or an hour would be lost where a clock is changed.
+        return self._began.astimezone(UTC) + timedelta(seconds=self.now)
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the time has moved on by *seconds*."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -196,3 +198,16 @@ async def test_a_ring_does_not_swallow_a_cancellation() -> None:
         await asyncio.wait([task], timeout=5)
 
         assert task.cancelled()
+
+
+def test_the_fake_time_of_day_goes_on_with_the_fake_clock() -> None:
+    clock = FakeClock(datetime(2026, 3, 29, 1, 30, tzinfo=ZoneInfo("Europe/Berlin")))
+
+    clock.now = 3600.0
+
+    # An hour later, in a night in which the clock is put forward.
+    assert clock.wall() == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+
+
+def test_the_real_time_of_day_has_a_zone() -> None:
+    assert SystemClock().wall().utcoffset() == timedelta()
