@@ -13,7 +13,13 @@ from math import exp, inf, log
 from typing import NamedTuple
 
 from adaptive_backfill._core.adaptive import Adaptive
-from adaptive_backfill._core.pacing_fit import NO_FIT, Fit, fitted, fixed_of
+from adaptive_backfill._core.pacing_cost import (
+    LEAST_ROWS,
+    Cost,
+    at_first,
+    corrected,
+    raised,
+)
 
 __all__ = ["FIRST_SIZE", "Batch", "Sizing", "reset_to", "shrunk", "sized", "starting"]
 
@@ -42,15 +48,8 @@ PANIC = (0.25, 0.5)
 BELIEVED = log(2.0)
 """A lone surprise counts at most double: it may be a checkpoint, or a stall."""
 
-QUICK, STEADY = 0.25, 0.10
-"""Share of a surprise that is learned from one batch, while the size is sought and
-afterwards: a memory of 4 and of 10 batches."""
-
-FIRST_SHARE = 0.5
-"""Share of the first batch that is taken for fixed, until sizes can be compared."""
-
-MOST_FIXED = 0.9
-"""Share of a batch's time that is fixed at most: rows cost something."""
+SPREAD_GAIN = 0.10
+"""Share of a batch that is learned of how far batches exceed what is expected."""
 
 UNSEEN = 0.0002
 """Seconds a batch costs beside its time in the database: what the engine needs for it,
@@ -83,32 +82,24 @@ class Sizing(NamedTuple):
     Attributes:
         size: Rows of the next batch.
         why: Why this step changed it, as a sentence; `None`: it did not.
-        fixed: Seconds that a batch takes whatever its size; `None`: nothing learned.
-        a_row: Seconds a row.
+        cost: What a batch and a row take; `None`: nothing learned.
         spread: By how much a batch is longer than expected, the mean logarithm.
         seeking: Doubling still: the knee was not reached yet.
         settled: Batches since the size changed.
         late: Of the last batch: how many times as long as expected it took.
         work: The most rows that a batch in good time affected; fades.
         density: The greatest share of rows that were affected; fades.
-        fit: What batches of different sizes say of the fixed part.
     """
 
     size: int
     why: str | None = None
-    fixed: float | None = None
-    a_row: float = 0.0
+    cost: Cost | None = None
     spread: float = 0.1
     seeking: bool = True
     settled: int = 0
     late: float = 1.0
     work: float = 0.0
     density: float = 0.0
-    fit: Fit = NO_FIT
-
-    def expected(self, size: int) -> float:
-        """Return the seconds that a batch of *size* should take; 0: not known."""
-        return (self.fixed or 0.0) + self.a_row * size
 
 
 def starting(size: int | None, policy: Adaptive) -> Sizing:
@@ -134,14 +125,17 @@ def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
     """Return the sizing after *batch*. Always within *policy*'s bounds."""
     if batch.size < 1 or not 0 < batch.seconds < inf:
         return sizing._replace(why=None)
-    learn = _begun if sizing.fixed is None else _learned
-    learned = learn(sizing, batch)
+    if sizing.cost is None:
+        learned, basis = _begun(sizing, batch)
+    else:
+        learned, basis = _learned(sizing, batch, sizing.cost)
     learned = learned._replace(why=None, settled=sizing.settled + 1)
-    size, why = _chosen(sizing, learned, policy)
-    after = _with_fit(learned, sizing, batch)
+    if basis is None:
+        return learned
+    size, why = _chosen(sizing, learned, basis, policy)
     if size == sizing.size:
-        return after
-    return after._replace(
+        return learned
+    return learned._replace(
         size=size,
         why=f"{why}: {sizing.size} -> {size} rows",
         settled=0,
@@ -149,32 +143,29 @@ def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
     )
 
 
-def _begun(sizing: Sizing, batch: Batch) -> Sizing:
+def _begun(sizing: Sizing, batch: Batch) -> tuple[Sizing, Cost | None]:
     if batch.rows == 0:
-        return sizing
-    fixed = FIRST_SHARE * batch.seconds
-    a_row = (batch.seconds - fixed) / batch.size
-    return _with_density(sizing._replace(fixed=fixed, a_row=a_row), batch)
+        return sizing, None
+    cost = at_first(batch.size, batch.seconds)
+    return _with_density(sizing._replace(cost=cost), batch), cost
 
 
-def _learned(sizing: Sizing, batch: Batch) -> Sizing:
-    """Return *sizing* with what *batch* says of a row's cost."""
-    expected = sizing.expected(batch.size)
-    late = batch.seconds / expected
+def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
+    """Return *sizing* with what *batch* says, and the cost to choose a size by.
+
+    That cost puts the whole surprise down to the rows: were a slow batch to raise the
+    fixed part at once, it could lead to a greater size.
+    """
+    late = batch.seconds / cost.of(batch.size)
     surprise = _surprise(sizing, batch, late)
-    gain = QUICK if sizing.seeking else STEADY
-    step = gain * surprise
+    after, seconds = corrected(cost, batch.size, surprise)
     if late > AGAIN and sizing.late > AGAIN:
-        step = max(step, surprise - BELIEVED)
-    fixed = sizing.fixed or 0.0
-    # All of a surprise is taken for the rows: that errs to the smaller size.
-    a_row = max((expected * exp(step) - fixed) / batch.size, 0.5 * sizing.a_row)
-    learned = sizing._replace(
-        a_row=a_row,
-        late=late,
-        spread=sizing.spread + gain * (max(surprise, 0.0) - sizing.spread),
-    )
-    return _with_density(learned, batch)
+        seconds = max(seconds, batch.seconds * exp(-BELIEVED))
+        after = raised(cost, batch.size, seconds)
+    spread = sizing.spread + SPREAD_GAIN * (max(surprise, 0.0) - sizing.spread)
+    learned = sizing._replace(cost=after, late=late, spread=spread)
+    a_row = max((seconds - cost.fixed) / batch.size, LEAST_ROWS * seconds / batch.size)
+    return _with_density(learned, batch), Cost(cost.fixed, a_row)
 
 
 def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:
@@ -198,14 +189,14 @@ def _with_density(sizing: Sizing, batch: Batch) -> Sizing:
 
 
 def _chosen(
-    before: Sizing, learned: Sizing, policy: Adaptive
-) -> tuple[int, str | None]:
+    before: Sizing, learned: Sizing, basis: Cost, policy: Adaptive
+) -> tuple[int, str]:
     """Return the next size, and why it is another."""
     size, late = before.size, learned.late
     if late > ALARM or (late > AGAIN and before.late > AGAIN):
         factor = min(max(1.0 / late, PANIC[0]), PANIC[1])
         return _within(size * factor, policy), f"took {late:.1f} times as long"
-    wanted, why = _wanted(learned, policy)
+    wanted, why = _wanted(basis, learned.spread, policy)
     ratio = wanted / size
     if ratio < 1.0 / BAND[1]:
         return _within(size * max(ratio, SMALLEST_STEP), policy), why
@@ -213,21 +204,18 @@ def _chosen(
         most = DOUBLING if learned.seeking else GROWTH
         grown = min(size * min(ratio, most), _density_cap(learned))
         return max(size, _within(grown, policy)), why
-    return size, None
+    return size, why
 
 
-def _wanted(sizing: Sizing, policy: Adaptive) -> tuple[float, str]:
+def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, str]:
     """Return the size wanted, and what makes it that, for people."""
-    fixed = sizing.fixed or 0.0
-    if sizing.a_row <= 0.0:
-        return float(sizing.size), ""
     share = policy.overhead
-    knee = (fixed + UNSEEN) * (1.0 - share) / (share * sizing.a_row)
-    longest = (policy.target * exp(-2.0 * sizing.spread) - fixed) / sizing.a_row
-    costs = f"a batch costs {1000 * fixed:.2g} ms and a row {1e6 * sizing.a_row:.2g} us"
+    knee = (cost.fixed + UNSEEN) * (1.0 - share) / (share * cost.a_row)
+    longest = (policy.target * exp(-2.0 * spread) - cost.fixed) / cost.a_row
+    costs = f"{1000 * cost.fixed:.2g} ms a batch and {1e6 * cost.a_row:.2g} us a row"
     if longest < knee:
-        return longest, f"{costs}, at most {policy.target:g} s a batch"
-    return knee, f"{costs}, fixed part {share:.0%}"
+        return longest, f"{costs}, at most {policy.target:g} s"
+    return knee, costs
 
 
 def _density_cap(sizing: Sizing) -> float:
@@ -235,28 +223,6 @@ def _density_cap(sizing: Sizing) -> float:
     if sizing.density <= 0.0 or sizing.work <= 0.0:
         return inf
     return DENSER * sizing.work / sizing.density
-
-
-def _with_fit(learned: Sizing, before: Sizing, batch: Batch) -> Sizing:
-    """Return *learned* with what *batch* says of the fixed part."""
-    if before.fixed is None or batch.rows == 0:
-        return learned
-    if learned.late > AGAIN and before.late > AGAIN:
-        # The world has changed; what was seen before says nothing of it.
-        return learned._replace(fit=NO_FIT)
-    expected = learned.expected(batch.size)
-    seconds = min(max(batch.seconds, 0.5 * expected), 2.0 * expected)
-    fit = fitted(learned.fit, batch.size, seconds, expected)
-    fixed = fixed_of(fit, expected)
-    known = learned.fixed or 0.0
-    if fixed is None:
-        fixed = known
-    elif not learned.seeking:
-        fixed = known + QUICK * (fixed - known)
-    fixed = min(max(fixed, 0.0), MOST_FIXED * expected)
-    # What a batch of this size should take stays as it was learned.
-    a_row = (expected - fixed) / batch.size
-    return learned._replace(fixed=fixed, a_row=a_row, fit=fit)
 
 
 def _within(size: float, policy: Adaptive) -> int:

@@ -1,0 +1,107 @@
+"""What a batch costs: so much whatever its size, and so much a row.
+
+A Kalman filter over the two. It knows which of them a batch can tell of: batches of
+like size say nothing of how their time is split, so the split stays as it was learned
+from unlike ones, however many come; and what changes then is put down to the rows,
+which differ, rather than to round trips and commits, which do so less.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import NamedTuple
+
+__all__ = ["LEAST_ROWS", "Cost", "at_first", "corrected", "raised"]
+
+DEVIATION = 0.3
+"""Relative deviation of one batch's time. A quarter was seen; heavier tails are not."""
+
+ROW_DRIFT = 0.03
+"""Share that the cost of a row may change by from batch to batch. With `DEVIATION`, a
+batch counts for a tenth in the mean: a memory of ten batches."""
+
+FIXED_DRIFT = 0.003
+"""The same of the fixed cost, which changes with the network and the disk: seldom."""
+
+FIRST_SHARE, FIRST_FIXED = 0.5, 0.002
+"""Share of the first batch taken for fixed, and the seconds of it at most: a commit
+took 0.3 to 5 ms on the disks that were measured. Sizes are compared from then on."""
+
+UNSURE = 0.4
+"""How far off the first split may be, and what a change leaves of what was known, as
+a share of the time."""
+
+LEAST_ROWS = 0.05
+"""Share of a batch's time that its rows take at least. They cost something."""
+
+
+class Cost(NamedTuple):
+    """The estimate, with what is not known of it.
+
+    Attributes:
+        fixed: Seconds a batch, whatever its size.
+        a_row: Seconds a row.
+        fixed_doubt: The variance of *fixed*.
+        row_doubt: The variance of *a_row*.
+        link: Their covariance; below 0, where only their sum is known.
+    """
+
+    fixed: float
+    a_row: float
+    fixed_doubt: float = 0.0
+    row_doubt: float = 0.0
+    link: float = 0.0
+
+    def of(self, size: int) -> float:
+        """Return the seconds that a batch of *size* rows should take."""
+        return self.fixed + self.a_row * size
+
+
+def at_first(size: int, seconds: float) -> Cost:
+    """Return the cost by a first batch alone. It is often a cold one."""
+    fixed = min(FIRST_SHARE * seconds, FIRST_FIXED)
+    doubt = (UNSURE * seconds) ** 2
+    a_row = (seconds - fixed) / size
+    return Cost(fixed, a_row, doubt, doubt / size**2)
+
+
+def corrected(cost: Cost, size: int, surprise: float) -> tuple[Cost, float]:
+    """Return *cost* after a batch, and what one of *size* should take now, in seconds.
+
+    Args:
+        cost: Before the batch.
+        size: Its rows.
+        surprise: The logarithm of its time / the one expected, as far as believed.
+    """
+    expected = cost.of(size)
+    fixed_doubt = cost.fixed_doubt
+    if fixed_doubt < (UNSURE * expected) ** 2:
+        fixed_doubt += (FIXED_DRIFT * cost.fixed) ** 2
+    row_doubt = cost.row_doubt + (ROW_DRIFT * cost.a_row) ** 2
+    for_fixed = fixed_doubt + size * cost.link
+    for_row = cost.link + size * row_doubt
+    doubt = for_fixed + size * for_row
+    total = doubt + (DEVIATION * expected) ** 2
+    missed = expected * surprise
+    after = Cost(
+        cost.fixed + missed * for_fixed / total,
+        cost.a_row + missed * for_row / total,
+        # Rounding must not make a variance negative.
+        max(fixed_doubt - for_fixed**2 / total, 0.0),
+        max(row_doubt - for_row**2 / total, 0.0),
+        cost.link - for_fixed * for_row / total,
+    )
+    now = expected * exp(surprise * doubt / total)
+    return _possible(after, size, now), now
+
+
+def raised(cost: Cost, size: int, seconds: float) -> Cost:
+    """Return *cost* with a row as dear as *seconds* for *size* say: all has changed."""
+    a_row = max(cost.a_row, (seconds - cost.fixed) / size)
+    return cost._replace(a_row=a_row, row_doubt=(UNSURE * a_row) ** 2, link=0.0)
+
+
+def _possible(cost: Cost, size: int, seconds: float) -> Cost:
+    """Return *cost* with nothing below zero, and *seconds* for *size* as they are."""
+    fixed = min(max(cost.fixed, 0.0), (1.0 - LEAST_ROWS) * seconds)
+    return cost._replace(fixed=fixed, a_row=(seconds - fixed) / size)
