@@ -18,6 +18,7 @@ How to read this package, from the ground up; each floor imports only from benea
 from __future__ import annotations
 
 from adaptive_backfill import errors, telemetry
+from adaptive_backfill._core.adaptive import Adaptive
 from adaptive_backfill._core.answers import (
     DONE,
     OK,
@@ -49,6 +50,7 @@ from adaptive_backfill._engine.sqlite_store import SqliteStore
 __all__ = [
     "DONE",
     "OK",
+    "Adaptive",
     "Answer",
     "Backfill",
     "CheckResult",

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from adaptive_backfill._core.answers import Done
 from adaptive_backfill._core.evaluation import HealthReport
+from adaptive_backfill._core.options import TUNABLE
 from adaptive_backfill._core.result import Progress, RunResult
 from adaptive_backfill._core.snapshot import Snapshot, Wishes
 
@@ -23,6 +24,8 @@ __all__ = [
     "Lease",
     "LeaseStore",
     "MaybeAwaitable",
+    "Measured",
+    "Measuring",
     "Monitor",
     "UnitOfWork",
     "Wish",
@@ -232,6 +235,29 @@ class Control(Protocol):
         ...
 
 
+class Measured(NamedTuple):
+    """What the attempt that was committed last took.
+
+    Attributes:
+        seconds: Of the database's time.
+        size: Rows or keys that it was for, where it was not for the size in force.
+        locked: Seconds of them that it waited for locks.
+    """
+
+    seconds: float
+    size: int | None = None
+    locked: float = 0.0
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A unit of work that knows what its attempts took."""
+
+    def measured(self) -> Measured:
+        """Return what the attempt took that was committed, or rolled back, last."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """What holds one attempt at a batch together with what is saved of it."""
 
@@ -290,7 +316,11 @@ class Work:
             total. Goes before `total`, which is asked where this gives `None`.
         share: The share that is done at a state, from 0 to 1; `None` where that is
             told by the rows.
+        on_canary: Looks at the result of the first rows, once.
         retuned: Puts changed options where the handler looks for them.
+        tunable: The options that may be changed while it runs.
+        wal: Says how many bytes of WAL its batches have written by now, all in all;
+            `None` where nobody knows.
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
         resources: What is open from before the lease is taken until it is released.
         state_type: The declared type of the state.
@@ -309,7 +339,10 @@ class Work:
     total: Callable[[], MaybeAwaitable] | None = None
     left: Callable[[object], MaybeAwaitable] | None = None
     share: Callable[[object], float | None] | None = None
+    on_canary: Callable[[RunResult], MaybeAwaitable] | None = None
     retuned: Callable[[Mapping[str, object]], None] | None = None
+    tunable: frozenset[str] = TUNABLE
+    wal: Callable[[], Awaitable[int | None]] | None = None
     unit: Callable[[Lease], UnitOfWork] | None = None
     resources: Callable[[], AbstractAsyncContextManager[object]] | None = None
     state_type: object = None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Literal
 
 from typing_extensions import override
 
+from adaptive_backfill._core.adaptive import Adaptive
 from adaptive_backfill._core.answers import State
 from adaptive_backfill._core.options import OPTIONS, Option
 from adaptive_backfill._core.result import RunResult
@@ -18,6 +19,7 @@ from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock
+from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Backfill", "definition_of", "prepared_for", "session_of"]
 
@@ -67,6 +69,22 @@ class Backfill(Generic[State]):
     """Findings to verdict: `worst_of` (the default), `quorum`, `weighted`, your own."""
     batch_size: int
     """Rows a batch, at least 1; read ``self.batch_size``. By default `None`."""
+    pace: Adaptive | None
+    """``Adaptive()`` lets size and pace follow what the database bears. By default
+    `None`: as declared."""
+    duty: float
+    """Share of the time that it works at most, above 0 and at most 1, the default."""
+    max_rows_per_second: float | None
+    """Rows a second at most, above 0. By default `None`: no cap."""
+    max_wal_per_second: float | None
+    """Bytes of WAL a second at most, above 0; on PostgreSQL only. By default `None`."""
+    windows: str | Sequence[str] | None
+    """When it may work: ``"22:00-06:00 Europe/Berlin"``, with days before it,
+    ``"Mon-Fri 22:00-06:00"``, or several of which any may be open; UTC where there is
+    no zone. It is paused outside of them. By default `None`: always."""
+    canary: int | None
+    """Rows to do first, before `on_canary`, or ``resume``, lets it go on. By default
+    `None`: it just goes on."""
     timeout: float | timedelta | None
     """Seconds that a batch may take, above 0. By default `None`: no limit."""
     delay_between_batches: float | timedelta
@@ -149,6 +167,14 @@ class Backfill(Generic[State]):
         """Hear of each batch (`state`) that is done and saved, or of the `result`."""
         return _NOTHING
 
+    def on_canary(self, *args: Any, **kwargs: Any) -> Any:
+        """Look at the `result` of the first rows, where `canary` says how many.
+
+        Return `True` or `OK` to let the run go on, `False` or ``Halt(reason)`` to halt
+        it, `None` to have it wait for ``resume``.
+        """
+        return _NOTHING
+
     def on_error(self, *args: Any, **kwargs: Any) -> Any:
         """Hear once of the `error`, and the `state`, of a run that failed."""
         return _NOTHING
@@ -179,7 +205,14 @@ def prepared_for(cls: type[Backfill[Any]], overrides: Mapping[str, object]) -> P
     Raises:
         ConfigurationError: The class, or an override, is not usable.
     """
-    return cls._adapted(prepare(cls, Backfill, cls._definition, overrides))
+    prepared = cls._adapted(prepare(cls, Backfill, cls._definition, overrides))
+    if prepared.options.max_wal_per_second is not None and prepared.work.wal is None:
+        msg = (
+            "max_wal_per_second needs a backfill that knows its WAL: subclass "
+            "PostgresBackfill or TableBackfill of adaptive_backfill.postgres"
+        )
+        raise ConfigurationError([msg], subject=cls.__qualname__)
+    return prepared
 
 
 def session_of(

@@ -21,7 +21,7 @@ HANDLERS: Mapping[str, Literal["batch", "single"]] = {
     "handle_batch": "batch",
     "handle": "single",
 }
-HOOKS = ("on_success", "on_error", "on_complete")
+HOOKS = ("on_success", "on_canary", "on_error", "on_complete")
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "initial_state": (),
     "total": (),
@@ -47,6 +47,9 @@ def hook_problems(
     name: str, hook: object, kind: str | None, *, in_class: bool
 ) -> Iterator[str]:
     """Yield what is wrong with *hook*, set as *name* in a class of *kind*."""
+    if name == "on_canary" and kind == "single":
+        yield "on_canary is for batches; a single operation (handle) has none"
+        return
     arguments = _hook_arguments(name, kind)
     if not callable(hook) and not isinstance(hook, staticmethod | classmethod):
         yield f"{name} must be a function, not {hook!r}"
@@ -77,7 +80,7 @@ def function_problems(cls: type, values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _hook_arguments(name: str, kind: str | None) -> tuple[str, ...] | None:
-    if name == "on_complete":
+    if name in ("on_canary", "on_complete"):
         return ("result",)
     if kind is None:
         return None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import FunctionType
 from typing import NamedTuple, TypeVar, cast
 
 from adaptive_backfill._core.health import HealthCheck
-from adaptive_backfill._core.options import OPTIONS, RunOptions, made
+from adaptive_backfill._core.options import OPTIONS, TUNABLE, RunOptions, made
 from adaptive_backfill._core.snapshot import Checkpoint, by_value
 from adaptive_backfill._dsl.definition import Definition
 from adaptive_backfill._dsl.functions import HOOKS
@@ -59,6 +60,7 @@ def prepare(
     options = made({name: values[name] for name in OPTIONS})
     bound.put(values, overrides)
     work = _work(cls, root, bound, options)
+    work = replace(work, tunable=TUNABLE & definition.options.keys())
     return Prepared(work, options, overrides.restart, bound.instance)
 
 
@@ -164,6 +166,7 @@ def _work(cls: type, root: type, bound: _Bound, options: RunOptions) -> Work:
         on_error=hooks["on_error"],
         on_complete=hooks["on_complete"],
         total=_total(bound, options),
+        on_canary=hooks["on_canary"],
         retuned=bound.retune,
         state_type=state_type_of(cls, root) if typed else None,
         pool=getattr(bound.instance, "pool", None),

@@ -11,6 +11,7 @@ from fractions import Fraction
 import pytest
 
 from adaptive_backfill import (
+    Adaptive,
     Checkpoint,
     HealthCheck,
     MemoryStore,
@@ -24,6 +25,7 @@ from adaptive_backfill._core.options import (
     changed,
     near,
     parsed,
+    retuned,
     tuned,
 )
 from adaptive_backfill._core.rules import is_count, is_error_types, is_name, is_number
@@ -245,6 +247,12 @@ def test_any_value_is_an_initial_state() -> None:
         ("health_checks", ()),
         ("evaluate", worst_of),
         ("batch_size", None),
+        ("pace", None),
+        ("duty", 1.0),
+        ("max_rows_per_second", None),
+        ("max_wal_per_second", None),
+        ("windows", None),
+        ("canary", None),
         ("timeout", None),
         ("delay_between_batches", 0.0),
         ("max_pause", None),
@@ -285,6 +293,12 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "health_timeout": 5.0,
         "evaluate": worst_of,
         "batch_size": None,
+        "pace": None,
+        "duty": 1.0,
+        "max_rows_per_second": None,
+        "max_wal_per_second": None,
+        "windows": None,
+        "canary": None,
         "timeout": None,
         "delay_between_batches": 0.0,
         "max_pause": 3600.0,
@@ -302,6 +316,12 @@ def test_batch_only_options_are_those_of_the_contract() -> None:
     assert {name for name, option in OPTIONS.items() if option.batch_only} == {
         "initial_state",
         "batch_size",
+        "pace",
+        "duty",
+        "max_rows_per_second",
+        "max_wal_per_second",
+        "windows",
+        "canary",
         "delay_between_batches",
         "max_batches",
         "total",
@@ -339,6 +359,99 @@ def test_a_running_run_may_be_told_its_size_and_its_delay() -> None:
     assert tuned({}) == {}
 
 
+def test_a_running_run_may_be_told_its_pace_by_every_knob() -> None:
+    assert tuned(
+        {
+            "duty": 1,
+            "max_rows_per_second": 500,
+            "max_wal_per_second": None,
+            "windows": "Mon-Fri 22:00-06:00 Europe/Berlin",
+            "workers": 2,
+        }
+    ) == {
+        "duty": 1.0,
+        "max_rows_per_second": 500.0,
+        "max_wal_per_second": None,
+        "windows": ("Mon-Fri 22:00-06:00 Europe/Berlin",),
+        "workers": 2,
+    }
+
+
+def test_a_run_without_workers_cannot_be_told_their_number() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        tuned({"workers": 2}, frozenset({"duty", "batch_size"}))
+
+    assert str(refused.value) == (
+        "set cannot be used:\n"
+        "  - 'workers' cannot be set on a running run; batch_size, duty can"
+    )
+
+
+def test_what_is_no_option_of_every_run_is_left_out_of_what_is_retuned() -> None:
+    before = options(batch_size=10)
+
+    after = retuned(before, {"batch_size": 20, "workers": 3})
+
+    assert after == options(batch_size=20)
+
+
+@pytest.mark.parametrize("value", [0, 1.01, -0.5, True, NAN, "half", timedelta(0)])
+def test_a_duty_is_a_share_of_the_time(value: object) -> None:
+    assert refusal("duty", value) == (
+        f"duty must be a share of the time, above 0 and at most 1, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("max_rows_per_second", "rows"), ("max_wal_per_second", "bytes")]
+)
+@pytest.mark.parametrize("value", [0, -1, True, NAN, INF, "500", 10**400])
+def test_a_cap_is_above_zero(name: str, unit: str, value: object) -> None:
+    assert parsed(name, 500) == 500.0
+    assert refusal(name, value) == (
+        f"{name} must be {unit} a second, above 0, or None, not {value!r}"
+    )
+
+
+def test_windows_are_one_or_several() -> None:
+    night = "22:00-06:00 Europe/Berlin"
+
+    assert parsed("windows", night) == (night,)
+    assert parsed("windows", [night, "12:00-13:00"]) == (night, "12:00-13:00")
+    assert parsed("windows", parsed("windows", night)) == (night,)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            "at night",
+            " ('at night' is not hours, such as 22:00-06:00, and a time zone)",
+        ),
+        (["22:00-06:00", "24:01-1:00"], " (24:01 is no time of a day)"),
+        ([5], " (a non-empty str)"),
+        ([], ""),
+        (5, ""),
+        (b"22:00-06:00", ""),
+    ],
+)
+def test_windows_are_refused_with_an_example(value: object, problem: str) -> None:
+    assert refusal("windows", value) == (
+        'windows must be "22:00-06:00 Europe/Berlin", "Mon-Fri 22:00-06:00 '
+        f'Europe/Berlin", a sequence of such, or None{problem}, not {value!r}'
+    )
+
+
+def test_a_pace_is_an_instance() -> None:
+    assert parsed("pace", Adaptive(target=1)) == Adaptive(target=1.0)
+    assert refusal("pace", Adaptive) == (
+        f"pace must be an Adaptive(...), or None, not {Adaptive!r}"
+    )
+    assert refusal("pace", "fast") == (
+        "pace must be an Adaptive(...), or None, not 'fast'"
+    )
+
+
 def test_everything_wrong_with_a_change_is_said_at_once() -> None:
     with pytest.raises(ConfigurationError) as refused:
         tuned({"batch_size": 0, "timeout": 5, "nonsense": 1})
@@ -347,9 +460,11 @@ def test_everything_wrong_with_a_change_is_said_at_once() -> None:
         "set cannot be used:\n"
         "  - batch_size must be an int of at least 1, not 0\n"
         "  - 'timeout' cannot be set on a running run; "
-        "batch_size, delay_between_batches can\n"
+        "batch_size, delay_between_batches, duty, max_rows_per_second, "
+        "max_wal_per_second, windows, workers can\n"
         "  - 'nonsense' cannot be set on a running run; "
-        "batch_size, delay_between_batches can"
+        "batch_size, delay_between_batches, duty, max_rows_per_second, "
+        "max_wal_per_second, windows, workers can"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adaptive_backfill import DONE, Backfill, Done, HealthCheck, Retry
+from adaptive_backfill import DONE, Adaptive, Backfill, Done, HealthCheck, Retry
 from adaptive_backfill.errors import ConfigurationError
 from tests.dsl.bodies import batch, defined, message, refusal, single
 
@@ -153,7 +153,8 @@ def test_a_value_that_breaks_its_rule_is_refused_with_rule_and_value(
 METHODS = [
     "mode", "health_checks", "health_interval", "health_timeout", "batch_size",
     "timeout", "delay_between_batches", "max_pause", "retry", "max_batches",
-    "telemetry_prefix", "checkpoint", "once", "if_running", "name",
+    "telemetry_prefix", "checkpoint", "once", "if_running", "name", "pace", "duty",
+    "max_rows_per_second", "max_wal_per_second", "windows", "canary",
 ]  # fmt: skip
 
 
@@ -312,6 +313,12 @@ def test_options_of_batches_are_refused_for_a_single_operation() -> None:
     body = {
         "initial_state": 0,
         "batch_size": 10,
+        "pace": Adaptive(),
+        "duty": 0.5,
+        "max_rows_per_second": 500,
+        "max_wal_per_second": 500,
+        "windows": "22:00-06:00",
+        "canary": 1_000,
         "delay_between_batches": 1,
         "max_batches": 5,
         "total": 100,
@@ -325,11 +332,29 @@ def test_options_of_batches_are_refused_for_a_single_operation() -> None:
             for name in [
                 "initial_state",
                 "batch_size",
+                "pace",
+                "duty",
+                "max_rows_per_second",
+                "max_wal_per_second",
+                "windows",
+                "canary",
                 "delay_between_batches",
                 "total",
                 "max_batches",
             ]
         )
+    )
+
+
+def test_a_single_operation_has_no_canary() -> None:
+    assert refusal(lambda: defined(SINGLE | {"on_canary": takes_one})) == message(
+        "on_canary is for batches; a single operation (handle) has none"
+    )
+
+
+def test_a_canary_is_looked_at_by_a_hook_of_one_argument() -> None:
+    assert refusal(lambda: defined(BATCH | {"on_canary": no_argument})) == message(
+        "on_canary must take (result)"
     )
 
 
@@ -349,7 +374,8 @@ def test_options_of_batches_are_refused_for_a_single_operation_from_a_base() -> 
         ("on_completed", "on_completed is not a hook; did you mean on_complete?"),
         (
             "on_tick",
-            "on_tick is not a hook; hooks: on_success, on_error, on_complete",
+            "on_tick is not a hook; hooks: on_success, on_canary, on_error, "
+            "on_complete",
         ),
         (
             "handle_batches",

@@ -195,11 +195,20 @@ async def test_an_unknown_name_is_told_the_nearest_or_all() -> None:
         "on_succes is not an option; did you mean on_success?",
     )
     assert await refused(Users.run(qqq=5)) == message(
-        "qqq is not an option; there are: batch_size, checkpoint, "
-        "delay_between_batches, evaluate, handle, handle_batch, health_checks, "
+        "qqq is not an option; there are: batch_size, canary, checkpoint, "
+        "delay_between_batches, duty, evaluate, handle, handle_batch, health_checks, "
         "health_interval, health_timeout, if_running, initial_state, max_batches, "
-        "max_pause, mode, name, on_complete, on_error, on_success, once, restart, "
-        "retry, telemetry_prefix, timeout, total"
+        "max_pause, max_rows_per_second, max_wal_per_second, mode, name, on_canary, "
+        "on_complete, on_error, on_success, once, pace, restart, retry, "
+        "telemetry_prefix, timeout, total, windows"
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_cap_on_wal_needs_a_backfill_that_knows_its_wal() -> None:
+    assert await refused(Users.run(max_wal_per_second=1_000_000)) == message(
+        "max_wal_per_second needs a backfill that knows its WAL: subclass "
+        "PostgresBackfill or TableBackfill of adaptive_backfill.postgres"
     )
 
 
