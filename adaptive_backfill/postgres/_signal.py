@@ -38,7 +38,9 @@ __all__ = [
     "Signal",
     "health_check",
     "last_look",
+    "load_of",
     "patient",
+    "verdict_of",
 ]
 
 Row: TypeAlias = Mapping[str, Any]
@@ -73,12 +75,15 @@ class Signal:
             first); pure.
         args: Returns what its `$1`, `$2`, … stand for, at each look.
         every: Seconds in which a judgement holds, for what is dear to ask.
+        paces: Whether it rises with the work that is done, so that a run may go as
+            fast as it allows.
     """
 
     sql: str | Callable[[Capabilities], str]
     judge: Judge
     args: Callable[[], tuple[object, ...]] = tuple
     every: float = 0.0
+    paces: bool = False
 
 
 class Look(NamedTuple):
@@ -148,7 +153,7 @@ class _Asks:
         found = context.memory.get(self)
         last = found if isinstance(found, Look) else None
         if last is not None and self._still_holds(last):
-            return self._verdict(last.finding)
+            return verdict_of(last.finding, self.terms)
         try:
             rows = await self._rows(context)
         except Unusable as why:
@@ -164,7 +169,7 @@ class _Asks:
         self._remember(finding, context)
         if finding.unseen is not None:
             tell_unseen(self.name, finding.unseen, context, self.terms)
-        return self._verdict(finding)
+        return verdict_of(finding, self.terms)
 
     def _still_holds(self, last: Look) -> bool:
         if last.finding.measure is None:
@@ -209,10 +214,30 @@ class _Asks:
     def _remember(self, finding: Finding, context: HealthContext) -> None:
         context.memory[self] = Look(finding, anyio.current_time())
 
-    def _verdict(self, finding: Finding) -> Verdict:
-        verdicts: list[Verdict] = [OK]
-        if finding.over is not None:
-            verdicts.append(ANSWERS[self.terms.action](finding.over))
-        if finding.unseen is not None and not self.terms.allow_blind:
-            verdicts.append(Pause(str(finding.unseen)))
-        return max(verdicts, key=badness)
+    def load(self, context: HealthContext) -> float | None:
+        """Return how near to its limit it was last, where a run paces itself by it."""
+        found = context.memory.get(self)
+        if not self.signal.paces or not isinstance(found, Look):
+            return None
+        return load_of(found.finding, self.terms)
+
+
+def verdict_of(finding: Finding, terms: Terms) -> Verdict:
+    """Return what *terms* make of *finding*."""
+    verdicts: list[Verdict] = [OK]
+    if finding.over is not None:
+        verdicts.append(ANSWERS[terms.action](finding.over))
+    if finding.unseen is not None and not terms.allow_blind:
+        verdicts.append(Pause(str(finding.unseen)))
+    return max(verdicts, key=badness)
+
+
+def load_of(finding: Finding, terms: Terms) -> float | None:
+    """Return how near to its limit *finding* is, where a run is to pace itself by it.
+
+    That is where it slows the run: what pauses or halts one is a budget, of which
+    nothing is to be used up little by little.
+    """
+    if terms.action != "slow" or finding.measure is None:
+        return None
+    return finding.share

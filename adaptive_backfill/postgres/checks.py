@@ -36,6 +36,7 @@ from adaptive_backfill.postgres.signals.archiving import (
 )
 from adaptive_backfill.postgres.signals.client import event_loop_lag
 from adaptive_backfill.postgres.signals.conflicts import deadlocks, recovery_conflicts
+from adaptive_backfill.postgres.signals.latency import latency_probe
 from adaptive_backfill.postgres.signals.locks import blocked_by_us, lock_waits
 from adaptive_backfill.postgres.signals.reading import cache_hits, read_latency
 from adaptive_backfill.postgres.signals.replication import (
@@ -96,6 +97,7 @@ __all__ = [
     "everything",
     "hot_io_tables",
     "idle_in_transaction",
+    "latency_probe",
     "live_temp_files",
     "lock_waits",
     "long_waiting_queries",

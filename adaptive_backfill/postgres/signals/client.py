@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import anyio
 
-from adaptive_backfill._core.answers import OK, Verdict
+from adaptive_backfill._core.answers import Verdict
 from adaptive_backfill._core.health import HealthCheck, HealthContext
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._finding import MILLISECONDS, measured
-from adaptive_backfill.postgres._signal import ANSWERS, Look
+from adaptive_backfill.postgres._signal import Look, load_of, verdict_of
 from adaptive_backfill.postgres._terms import Action, Terms
 
 __all__ = ["event_loop_lag"]
@@ -55,4 +55,9 @@ class _Listens:
             latest = max(latest, anyio.current_time() - due)
         found = measured("event_loop_lag", latest, self.limit, MILLISECONDS)
         context.memory[self] = Look(found, anyio.current_time())
-        return ANSWERS[self.terms.action](found.over) if found.over else OK
+        return verdict_of(found, self.terms)
+
+    def load(self, context: HealthContext) -> float | None:
+        """Return how near to its limit the last look was."""
+        found = context.memory.get(self)
+        return load_of(found.finding, self.terms) if isinstance(found, Look) else None

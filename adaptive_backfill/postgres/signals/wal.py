@@ -63,7 +63,11 @@ def wal_rate(
     judge = rate("wal_rate", limit, MEBIBYTES_A_SECOND)
     problems = MEBIBYTES_A_SECOND.problems(limit)
     return health_check(
-        "wal_rate", Signal(_WAL, judge), pool, Terms(action, name), *problems
+        "wal_rate",
+        Signal(_WAL, judge, paces=True),
+        pool,
+        Terms(action, name),
+        *problems,
     )
 
 
