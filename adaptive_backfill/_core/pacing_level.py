@@ -43,14 +43,12 @@ than what one step up adds, so that a step cannot lead from growing to shedding.
 FAR = GROW / 2
 """Below this load the limit is so far away that no step waits for the last one."""
 
-ALARM = 1.5
-"""From this load on a shed does not wait to see what the last one did."""
-
 DECAY = 0.5
-"""Share of a fall in load that is believed in one sample; a rise is at once."""
+"""Share of a fall in load that is believed in one sample, before anything grows."""
 
 COOL_DOWN = 2
-"""Samples from one change to the next: the first may still show what was before."""
+"""Samples from a change to a step up, and from one shed to the next: the first may
+still show what was before. Only a halving does not wait."""
 
 HEALTHY = 2
 """Samples in a row without a pause, and below `SHED`, until a level is let go."""
@@ -94,6 +92,7 @@ class Pace(NamedTuple):
     Attributes:
         level: Workers' worth of work, from `MIN_LEVEL` to the policy's `max_workers`.
         why: Why this sample changed it, as a sentence; `None`: it did not.
+        load: Of the last sample, `Slow` counted in.
         strain: The load, smoothed: up at once, down by half a sample.
         looked: A first fresh sample has come.
         held: A budget has tripped, and health is not yet back.
@@ -110,6 +109,7 @@ class Pace(NamedTuple):
 
     level: float
     why: str | None = None
+    load: float | None = None
     strain: float | None = None
     looked: bool = False
     held: bool = False
@@ -137,8 +137,8 @@ def paced(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
         now = _holding(now)
     elif seen.tripped:
         now = _tripped(now)
-    elif now.strain is not None and now.strain >= SHED:
-        now = _shed(now, now.strain)
+    elif now.load is not None and now.load >= SHED:
+        now = _shed(now, now.load)
     elif not now.looked:
         now = _first_look(now, seen, policy)
     elif seen.fresh:
@@ -167,12 +167,13 @@ def rest_for(duty: float, seconds: float) -> float:
 
 def _noted(pace: Pace, seen: Seen) -> Pace:
     """Return *pace* with what *seen* says folded in, and nothing decided yet."""
-    strain = _smoothed(pace.strain, _load_of(seen))
-    good = seen.fresh and not seen.tripped and (strain is None or strain < SHED)
+    load = _load_of(seen)
+    good = seen.fresh and not seen.tripped and (load is None or load < SHED)
     healthy = pace.healthy + 1 if good else 0
     return pace._replace(
         why=None,
-        strain=strain,
+        load=load,
+        strain=_smoothed(pace.strain, load),
         healthy=healthy,
         ill=pace.ill and healthy < HEALTHY,
         settled=pace.settled + 1,
@@ -214,16 +215,16 @@ def _tripped(pace: Pace) -> Pace:
     )
 
 
-def _shed(pace: Pace, strain: float) -> Pace:
-    if pace.relieved <= COOL_DOWN and strain < ALARM:
+def _shed(pace: Pace, load: float) -> Pace:
+    if load >= HALVE:
+        factor, why = 0.5, f"load {load:.2f} >= {HALVE:g}"
+    elif pace.relieved >= COOL_DOWN:
+        factor, why = 0.8, f"load {load:.2f} >= {SHED:g}"
+    else:
         return pace
     if not pace.ill:
         # Of an overload, its first level: those on the way down say nothing.
         pace = pace._replace(overloaded=banned(pace.overloaded, SAFE * pace.level))
-    if strain >= HALVE:
-        factor, why = 0.5, f"load {strain:.2f} >= {HALVE:g}"
-    else:
-        factor, why = 0.8, f"load {strain:.2f} >= {SHED:g}"
     return pace._replace(level=factor * pace.level, why=why, ill=True, relieved=0)
 
 
@@ -231,7 +232,7 @@ def _first_look(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     if not seen.fresh:
         return pace
     level = max(pace.level, min(FIRST_LEVEL, policy.max_workers))
-    return pace._replace(level=level, why=f"first look: {_words(pace.strain)}")
+    return pace._replace(level=level, why=f"first look, {_words(pace.load)}")
 
 
 def _forgiven(pace: Pace) -> Pace:
@@ -258,7 +259,7 @@ def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     limit = min(policy.max_workers, pace.overloaded.limit, pace.useless.limit)
     if seen.load is None:
         limit = min(limit, FIRST_LEVEL)
-    level = min(pace.level + _step(pace.level, far=far), limit)
+    level = min(pace.level + _step(pace, far=far), limit)
     if level <= pace.level:
         return pace
     trial = pace.trial
@@ -267,10 +268,11 @@ def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     return pace._replace(level=level, why=_words(strain), trial=trial)
 
 
-def _step(level: float, *, far: bool) -> float:
-    if far:
-        return max(SMALLEST_STEP, min(level, FAST_STEP))
-    return max(SMALLEST_STEP, STEP * min(level, 1.0))
+def _step(pace: Pace, *, far: bool) -> float:
+    """Return the workers to add: as many again on ground that is known to bear them."""
+    if far or 2.0 * pace.level <= pace.overloaded.ceiling < inf:
+        return max(SMALLEST_STEP, min(pace.level, FAST_STEP))
+    return max(SMALLEST_STEP, STEP * min(pace.level, 1.0))
 
 
 def _judged(pace: Pace, trial: trials.Trial, measured_at: float) -> Pace:

@@ -55,6 +55,9 @@ UNSEEN = 0.0002
 """Seconds a batch costs beside its time in the database: what the engine needs for it,
 with its wake-ups, on the machine of `benchmarks/engine.py`."""
 
+GOOD = 1.5
+"""Times as long as expected that a batch may take to be one in good time."""
+
 DENSER = 4.0
 """Times as many affected rows as a good batch had that the next may meet."""
 
@@ -88,6 +91,7 @@ class Sizing(NamedTuple):
         settled: Batches since the size changed.
         late: Of the last batch: how many times as long as expected it took.
         work: The most rows that a batch in good time affected; fades.
+        speed: The most rows a second that such a batch affected; fades.
         density: The greatest share of rows that were affected; fades.
     """
 
@@ -99,6 +103,7 @@ class Sizing(NamedTuple):
     settled: int = 0
     late: float = 1.0
     work: float = 0.0
+    speed: float = 0.0
     density: float = 0.0
 
 
@@ -132,7 +137,10 @@ def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
     learned = learned._replace(why=None, settled=sizing.settled + 1)
     if basis is None:
         return learned
-    size, why = _chosen(sizing, learned, basis, policy)
+    if batch.rows == 0 and learned.late <= 1.0:
+        size, why = _through_nothing(learned, batch, policy)
+    else:
+        size, why = _chosen(sizing, learned, basis, policy)
     if size == sizing.size:
         return learned
     return learned._replace(
@@ -147,7 +155,7 @@ def _begun(sizing: Sizing, batch: Batch) -> tuple[Sizing, Cost | None]:
     if batch.rows == 0:
         return sizing, None
     cost = at_first(batch.size, batch.seconds)
-    return _with_density(sizing._replace(cost=cost), batch), cost
+    return _with_density(sizing._replace(cost=cost), batch, batch.seconds), cost
 
 
 def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
@@ -165,7 +173,8 @@ def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
     spread = sizing.spread + SPREAD_GAIN * (max(surprise, 0.0) - sizing.spread)
     learned = sizing._replace(cost=after, late=late, spread=spread)
     a_row = max((seconds - cost.fixed) / batch.size, LEAST_ROWS * seconds / batch.size)
-    return _with_density(learned, batch), Cost(cost.fixed, a_row)
+    learned = _with_density(learned, batch, cost.of(batch.size))
+    return learned, Cost(cost.fixed, a_row)
 
 
 def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:
@@ -179,13 +188,15 @@ def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:
     return surprise if sizing.seeking else max(surprise, -BELIEVED)
 
 
-def _with_density(sizing: Sizing, batch: Batch) -> Sizing:
+def _with_density(sizing: Sizing, batch: Batch, took: float) -> Sizing:
+    """Return *sizing* with how dense the rows lie; *took* is what was expected."""
     if batch.rows is None:
         return sizing
-    work, density = WORK_KEPT * sizing.work, DENSITY_KEPT * sizing.density
-    if sizing.late <= AGAIN:
-        work = max(work, float(batch.rows))
-    return sizing._replace(work=work, density=max(density, batch.rows / batch.size))
+    density = max(DENSITY_KEPT * sizing.density, batch.rows / batch.size)
+    work, speed = WORK_KEPT * sizing.work, WORK_KEPT * sizing.speed
+    if sizing.late <= GOOD:
+        work, speed = max(work, float(batch.rows)), max(speed, batch.rows / took)
+    return sizing._replace(work=work, speed=speed, density=density)
 
 
 def _chosen(
@@ -202,9 +213,19 @@ def _chosen(
         return _within(size * max(ratio, SMALLEST_STEP), policy), why
     if ratio > 1.0 / BAND[0] and (learned.seeking or learned.settled >= GROWTH_EVERY):
         most = DOUBLING if learned.seeking else GROWTH
-        grown = min(size * min(ratio, most), _density_cap(learned))
+        grown = min(size * min(ratio, most), _density_cap(learned, policy))
         return max(size, _within(grown, policy)), why
     return size, why
+
+
+def _through_nothing(sizing: Sizing, batch: Batch, policy: Adaptive) -> tuple[int, str]:
+    """Return the next size where a batch found nothing to do, and was quick."""
+    size = sizing.size
+    hasty = batch.seconds > 0.5 * policy.target or sizing.settled < GROWTH_EVERY
+    if hasty or not sizing.density:
+        return size, ""
+    grown = min(size * GROWTH, _density_cap(sizing, policy))
+    return max(size, _within(grown, policy)), "found nothing to do"
 
 
 def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, str]:
@@ -218,11 +239,15 @@ def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, str]:
     return knee, costs
 
 
-def _density_cap(sizing: Sizing) -> float:
-    """Return the size that meets `DENSER` times the work, should all rows count."""
+def _density_cap(sizing: Sizing, policy: Adaptive) -> float:
+    """Return the size that could be borne, should all of its rows count at once.
+
+    Where most rows need nothing, big batches are cheap, until the first dense one.
+    """
     if sizing.density <= 0.0 or sizing.work <= 0.0:
         return inf
-    return DENSER * sizing.work / sizing.density
+    bearable = max(DENSER * sizing.work, policy.target * sizing.speed)
+    return bearable / sizing.density
 
 
 def _within(size: float, policy: Adaptive) -> int:
