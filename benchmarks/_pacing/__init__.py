@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/pacing_sim.py`: plants, rules, and how they did."""
