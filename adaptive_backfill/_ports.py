@@ -319,8 +319,10 @@ class Work:
         on_canary: Looks at the result of the first rows, once.
         retuned: Puts changed options where the handler looks for them.
         tunable: The options that may be changed while it runs.
-        wal: Says how many bytes of WAL its batches have written by now, all in all;
+        wal: Says how many bytes of WAL its batches have written since it began;
             `None` where nobody knows.
+        too_much: Whether an error may be because a batch was too big: with a pace, the
+            next ones are smaller. By default any that is tried again.
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
         resources: What is open from before the lease is taken until it is released.
         state_type: The declared type of the state.
@@ -343,6 +345,7 @@ class Work:
     retuned: Callable[[Mapping[str, object]], None] | None = None
     tunable: frozenset[str] = TUNABLE
     wal: Callable[[], Awaitable[int | None]] | None = None
+    too_much: Callable[[BaseException], bool] | None = None
     unit: Callable[[Lease], UnitOfWork] | None = None
     resources: Callable[[], AbstractAsyncContextManager[object]] | None = None
     state_type: object = None

@@ -14,8 +14,9 @@
 | `batch.retry` | `batch`, `attempt`, `wait` | `state`, `error` |
 | `health_check.halt`, `health_check.slow` | | `results`, `reasons` |
 | `pause` | | `results`, `reasons` |
-| `resume` | `paused` | |
-| `pace.change` | `batch_size`, `delay` | `reasons` |
+| `resume` | `paused` | `reasons` |
+| `pace.change` | `batch_size`, `delay`, `duty`, `level` | `reasons` |
+| `pace.sample` | `load`, `rate`, `level`, `seconds`, `tripped`, `slow`, `fresh` | |
 | `checkpoint.save` | `duration` | `state` |
 | `hook.exception` | | `hook`, `error` |
 
@@ -39,6 +40,7 @@ RUN_EVENTS = (
     "pause",
     "resume",
     "pace.change",
+    "pace.sample",
     "checkpoint.save",
     "hook.exception",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -49,6 +49,14 @@ class RunResult:
         resumed: Whether it went on from a checkpoint.
         quarantined: Rows set aside because they cannot be done.
         hook_errors: What hooks raised; they change nothing else.
+        busy: Seconds of its duration in which a batch was under way.
+        delayed: Seconds in which it rested between batches: by the declared delay, by
+            its pace, by a cap, before another try.
+        locked: Seconds that its batches waited for locks, where that is known; those
+            of several workers added up.
+        waited: The paused seconds by what was waited for: the name of a check,
+            ``"operator"``, ``"window"``, ``"canary"``, or ``"health"`` where it was
+            unknown.
     """
 
     name: str
@@ -65,6 +73,10 @@ class RunResult:
     resumed: bool = False
     quarantined: int = 0
     hook_errors: list[Exception] = field(default_factory=list)
+    busy: float = 0.0
+    delayed: float = 0.0
+    locked: float = 0.0
+    waited: Mapping[str, float] = field(default_factory=dict)
 
     def raise_for_status(self) -> Self:
         """Return this result, or raise where the run halted or failed.
@@ -113,6 +125,9 @@ class Progress:
         reasons: Why it is paused or slowed.
         eta_low: Seconds left if all goes as in the fastest sixth of those 60 s.
         eta_high: Seconds left if all goes as in the slowest sixth.
+        level: How many workers' worth of work its pace allows; `None` without `pace`.
+        duty: Share of the time that it works at most, by its pace and by `duty`.
+        pace: What its pace changed last, and why.
     """
 
     name: str
@@ -130,3 +145,6 @@ class Progress:
     reasons: Sequence[Reason] = ()
     eta_low: float | None = None
     eta_high: float | None = None
+    level: float | None = None
+    duty: float = 1.0
+    pace: str | None = None

@@ -18,6 +18,9 @@ from adaptive_backfill._core.result import RunStatus
 from adaptive_backfill._core.snapshot import Snapshot, Wishes
 
 __all__ = [
+    "CANARY",
+    "OPERATOR",
+    "WINDOW",
     "Attempt",
     "Ending",
     "Move",
@@ -31,6 +34,7 @@ __all__ = [
     "resumed_from",
     "settle",
     "stopped",
+    "wished_pause",
 ]
 
 
@@ -81,13 +85,20 @@ class Attempt(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Wait, at most *seconds* where given, for things to change; then ask again."""
+    """Wait, at most *seconds* where given, for things to change; then ask again.
+
+    *by* is what is waited for, in a word: a check's name, or one of the words below.
+    """
 
     seconds: float | None
     reasons: tuple[Reason, ...]
+    by: str = "health"
 
 
 Move: TypeAlias = Attempt | Rest | Ending
+
+CANARY, OPERATOR, WINDOW = "canary", "operator", "window"
+"""What is waited for, beside good health."""
 
 ATTEMPT = Attempt()
 
@@ -105,9 +116,16 @@ def reached(run: RunState, wishes: Wishes, options: RunOptions) -> Move:
     if limit is not None and run.own_batches >= limit:
         return stopped(f"max_batches {limit} reached")
     if wishes.paused is not None:
-        pause = Pause(f"paused by {wishes.paused}")
-        return Rest(None, (Reason(None, pause, pause.reason),))
+        return wished_pause(wishes.paused)
     return ATTEMPT
+
+
+def wished_pause(paused: str) -> Rest:
+    """Return the rest of a run that is *paused*, by somebody or for its canary."""
+    by_canary = paused.startswith(f"{CANARY} ")
+    pause = Pause(paused if by_canary else f"paused by {paused}")
+    by = CANARY if by_canary else OPERATOR
+    return Rest(None, (Reason(None, pause, pause.reason),), by)
 
 
 def decide(report: HealthReport, paused: float, options: RunOptions) -> Move:
@@ -124,11 +142,17 @@ def decide(report: HealthReport, paused: float, options: RunOptions) -> Move:
     if not isinstance(verdict, Pause):
         return ATTEMPT
     if options.max_pause is None:
-        return Rest(None, report.reasons)
+        return Rest(None, report.reasons, _pausing(report))
     left = options.max_pause - paused
     if left <= 0:
         return Ending(RunStatus.HALTED, report.reasons)
-    return Rest(left, report.reasons)
+    return Rest(left, report.reasons, _pausing(report))
+
+
+def _pausing(report: HealthReport) -> str:
+    """Return the name of the first check that has the run wait."""
+    names = (why.check for why in report.reasons if isinstance(why.answer, Pause))
+    return next((name for name in names if name), "health")
 
 
 def stopped(why: str) -> Ending:

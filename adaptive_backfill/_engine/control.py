@@ -34,6 +34,10 @@ class Steering(Protocol):
         """Whether the `CancelledError` in hand ends a batch only; take it back."""
         ...
 
+    def hold(self, by: str | None) -> None:
+        """Pause until somebody resumes; `None` takes such a pause back."""
+        ...
+
 
 class RunControl:
     """The wishes that a run obeys at its batch boundaries.
@@ -63,13 +67,16 @@ class RunControl:
 
     def pause(self) -> None:
         """Pause at the next batch boundary, until resumed."""
-        self.unsent = Wish("pause", HANDLE)
-        self._become(replace(self.wishes, paused=HANDLE))
+        self.hold(HANDLE)
 
     def resume(self) -> None:
         """Go on after a pause, whoever paused."""
-        self.unsent = Wish("resume", HANDLE)
-        self._become(replace(self.wishes, paused=None))
+        self.hold(None)
+
+    def hold(self, by: str | None) -> None:
+        """Pause at the next batch boundary, *by* somebody; `None` to go on."""
+        self.unsent = Wish("resume", HANDLE) if by is None else Wish("pause", by)
+        self._become(replace(self.wishes, paused=by))
 
     def set(self, values: Mapping[str, object]) -> None:
         """Change options from the next batch on."""

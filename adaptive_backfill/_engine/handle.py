@@ -120,12 +120,15 @@ class Run:
         """Change *values* from the next batch on.
 
         Args:
-            values: `batch_size`, `delay_between_batches`.
+            values: `batch_size`, `delay_between_batches`, `duty`,
+                `max_rows_per_second`, `windows`; on PostgreSQL `max_wal_per_second`;
+                and `workers`, where there may be several.
 
         Raises:
             ConfigurationError: An option cannot be changed, or not to this value.
         """
-        self._running()[1].control.set(tuned(values))
+        session = self._running()[1]
+        session.control.set(tuned(values, session.tunable))
 
     async def wait(self) -> RunResult:
         """Wait for the run to end; return its result.

@@ -16,6 +16,7 @@ from adaptive_backfill._core.estimate import (
 )
 from adaptive_backfill._core.result import RunStatus
 from adaptive_backfill._core.run import RunState
+from adaptive_backfill._engine.times import Times
 from adaptive_backfill._ports import Clock
 
 __all__ = ["Meter", "Metering"]
@@ -29,8 +30,13 @@ class Metering(Protocol):
         """Whether it is paused now."""
         ...
 
-    def pause(self) -> None:
-        """Begin a pause."""
+    @property
+    def times(self) -> Times:
+        """Where the run's time goes."""
+        ...
+
+    def pause(self, by: str) -> None:
+        """Begin a pause, or go on with it, until there is no more *by*."""
         ...
 
     def resume(self) -> float:
@@ -51,6 +57,7 @@ class Meter:
 
     Attributes:
         total: Rows there are, where that is known.
+        times: Where the run's time goes.
     """
 
     def __init__(
@@ -62,6 +69,10 @@ class Meter:
         self._began = clock.monotonic()
         self._paused = 0.0
         self._paused_since: float | None = None
+        self._paused_by = ""
+        self._by_since = 0.0
+        self._waited: dict[str, float] = {}
+        self.times = Times()
         self._samples: tuple[Sample, ...] = ()
         self._shares: tuple[Sample, ...] = ()
         self._due = 0.0
@@ -72,18 +83,35 @@ class Meter:
         """Whether the run is paused now."""
         return self._paused_since is not None
 
-    def pause(self) -> None:
-        """Begin a pause."""
-        self._paused_since = self._clock.monotonic()
+    def pause(self, by: str) -> None:
+        """Begin a pause, or go on with it, until there is no more *by*."""
+        now = self._clock.monotonic()
+        if self._paused_since is None:
+            self._paused_since = now
+            self.times.pauses(now, paused=True)
+        else:
+            self._credit(now)
+        self._paused_by, self._by_since = by, now
 
     def resume(self) -> float:
         """End the pause; return its length in seconds."""
         if self._paused_since is None:
             return 0.0
-        length = self._clock.monotonic() - self._paused_since
+        now = self._clock.monotonic()
+        length = now - self._paused_since
+        self._credit(now)
         self._paused += length
         self._paused_since = None
+        self.times.pauses(now, paused=False)
         return length
+
+    def waited(self) -> dict[str, float]:
+        """Return the paused seconds by what was waited for, this pause left out."""
+        return dict(self._waited)
+
+    def _credit(self, now: float) -> None:
+        by = self._paused_by
+        self._waited[by] = self._waited.get(by, 0.0) + now - self._by_since
 
     def duration(self) -> float:
         """Return seconds since the run began."""

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
+from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._core.run import Ending, RunState, resumed_from
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.leasing import Skipped, skipped
@@ -17,7 +18,7 @@ from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Lease, Work
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 
-__all__ = ["Opened", "failed_at_start", "open_run"]
+__all__ = ["Opened", "failed_at_start", "open_run", "total_of"]
 
 
 class Opened(NamedTuple):
@@ -27,11 +28,13 @@ class Opened(NamedTuple):
         run: Where it stands; with an ending already, where it cannot start.
         has_state: Whether there is a state to save.
         resumed: Whether it goes on from a checkpoint.
+        batch_size: The size that was in force there, where it is known.
     """
 
     run: RunState
     has_state: bool = False
     resumed: bool = False
+    batch_size: int | None = None
 
 
 def failed_at_start(error: object) -> Opened:
@@ -64,7 +67,8 @@ async def open_run(
                 "pass restart=True to begin anew",
                 batches=snapshot.batches,
             )
-        return Opened(resumed_from(snapshot), has_state=True, resumed=True)
+        run, size = resumed_from(snapshot), snapshot.batch_size
+        return Opened(run, has_state=True, resumed=True, batch_size=size)
     if snapshot is not None and not work.state_given:
         return Opened(resumed_from(snapshot), has_state=True)
     first = await ask(work.initial_state)
@@ -90,6 +94,22 @@ async def _kept(
         return cast("Snapshot | None", await store.ask(lease.load, "read"))
     # That an earlier run finished says nothing of the one that begins.
     await store.ask(lease.discard, "deleted")
+    return None
+
+
+async def total_of(work: Work, run: RunState, log: FilteringBoundLogger) -> int | None:
+    """Return the rows there are, done ones included; `None` where nobody knows."""
+    if work.left is not None:
+        left = await ask(work.left, run.state)
+        if is_count(left.value, least=0):
+            return run.rows + cast("int", left.value)
+    if work.total is None:
+        return None
+    given = await ask(work.total)
+    if is_count(given.value, least=0):
+        return cast("int", given.value)
+    # Only the share and the eta hang on it, and a run does not.
+    log.warning("total is not known", gave=repr(given.error or given.value))
     return None
 
 

@@ -15,6 +15,7 @@ from adaptive_backfill._core.answers import Done, Halt, Next
 from adaptive_backfill._core.evaluation import HealthReport
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions
+from adaptive_backfill._core.pacing_level import Seen
 from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.run import Outcome, Raised, RunState
 from adaptive_backfill._core.saying import said_of_error
@@ -110,14 +111,14 @@ class Reporter:
         self._emitter.emit("stop", numbers, metadata)
         self._emitter.close("start")
 
-    def attempting(self, run: RunState, state: object, options: RunOptions) -> None:
-        """An attempt at the next batch begins."""
+    def attempting(self, run: RunState, state: object, size: int | None) -> None:
+        """An attempt at the next batch, of *size*, begins."""
         emitter = self._emitter
         if self._single or not emitter.hears("batch.start"):
             return
         numbers: dict[str, float] = {"batch": run.batches + 1}
-        if options.batch_size is not None:
-            numbers["size"] = options.batch_size
+        if size is not None:
+            numbers["size"] = size
         emitter.open("batch.start", numbers, {"state": state, "attempt": run.attempt})
 
     def attempted(self, run: RunState, outcome: Outcome, duration: float) -> None:
@@ -185,19 +186,49 @@ class Reporter:
         self._emitter.open("pause", {}, {"results": report.results, "reasons": reasons})
         self.log.warning("paused", reasons=_texts(reasons))
 
-    def resuming(self, paused: float) -> None:
-        """The run goes on after *paused* seconds."""
-        self._emitter.emit("resume", {"paused": paused}, {})
+    def resuming(self, paused: float, reasons: tuple[Reason, ...]) -> None:
+        """The run goes on after *paused* seconds, for *reasons*."""
+        self._emitter.emit("resume", {"paused": paused}, {"reasons": reasons})
         self._emitter.close("pause")
-        self.log.info("resumed", paused=round(paused, 3))
+        why = "; ".join(_texts(reasons))
+        self.log.info(
+            "resumed", paused=round(paused, 3), after=f"paused {paused:.0f} s: {why}"
+        )
 
-    def retuned(self, options: RunOptions) -> None:
-        """Somebody changed the pace of the running run."""
-        numbers: dict[str, float] = {"delay": options.delay_between_batches}
-        if options.batch_size is not None:
-            numbers["batch_size"] = options.batch_size
-        self._emitter.emit("pace.change", numbers, {"reasons": ("set from outside",)})
-        self.log.info("pace changed", **numbers)
+    def sampled(self, seen: Seen, level: float) -> None:
+        """The pace has looked at the health, and is *level* now."""
+        if not self._emitter.hears("pace.sample"):
+            return
+        numbers: dict[str, float] = {
+            "level": level,
+            "seconds": seen.seconds,
+            "tripped": float(seen.tripped),
+            "slow": float(seen.slow),
+            "fresh": float(seen.fresh),
+        }
+        if seen.load is not None:
+            numbers["load"] = seen.load
+        if seen.rate is not None:
+            numbers["rate"] = seen.rate
+        self._emitter.emit("pace.sample", numbers, {})
+
+    def paced(
+        self,
+        *,
+        size: int | None,
+        delay: float,
+        duty: float,
+        level: float | None,
+        why: str,
+    ) -> None:
+        """The pace has changed, because of *why*; this is how it is now."""
+        numbers: dict[str, float] = {"delay": delay, "duty": duty}
+        if size is not None:
+            numbers["batch_size"] = size
+        if level is not None:
+            numbers["level"] = level
+        self._emitter.emit("pace.change", numbers, {"reasons": (why,)})
+        self.log.info("pace changed", reasons=[why], **numbers)
 
     def hook_failed(self, hook: str, error: BaseException) -> None:
         """A hook raised, which changes nothing."""

@@ -81,7 +81,7 @@ class Runs:
 
         Args:
             name: The name of its checkpoint.
-            values: `batch_size`, `delay_between_batches`.
+            values: What `Run.set` takes. What that run has not, it does not change.
 
         Raises:
             ConfigurationError: An option cannot be changed, or not to this value.

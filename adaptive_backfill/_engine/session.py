@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
 from typing import cast
 
@@ -18,9 +18,9 @@ import structlog
 from adaptive_backfill._core.health import HealthContext
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
-from adaptive_backfill._core.rules import is_count
-from adaptive_backfill._core.run import RunState, stopped
+from adaptive_backfill._core.run import Ending, RunState, stopped
 from adaptive_backfill._core.saying import said
+from adaptive_backfill._engine.canary import Canary
 from adaptive_backfill._engine.clock import Bell, SystemClock
 from adaptive_backfill._engine.control import RunControl
 from adaptive_backfill._engine.hooks import Hooks
@@ -29,17 +29,24 @@ from adaptive_backfill._engine.leasing import Skipped, take
 from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._engine.meter import Meter
 from adaptive_backfill._engine.monitors import monitor_for
-from adaptive_backfill._engine.opening import Opened, failed_at_start, open_run
+from adaptive_backfill._engine.opening import (
+    Opened,
+    failed_at_start,
+    open_run,
+    total_of,
+)
 from adaptive_backfill._engine.outlast import (
     PATIENCE,
     counting_cancellations,
     finish,
     outlast,
 )
-from adaptive_backfill._engine.outside import ask, shown
+from adaptive_backfill._engine.outside import ask
+from adaptive_backfill._engine.pacer import Pacer
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.sampling import Sampler
 from adaptive_backfill._engine.saving import PlainUnit, as_checkpoint_error
+from adaptive_backfill._engine.showing import early_progress, progress_of
 from adaptive_backfill._ports import Clock, Lease, UnitOfWork, Work
 from adaptive_backfill.errors import AlreadyRunning
 
@@ -79,6 +86,7 @@ class Session:
         self._lease: Lease | None = None
         self._keeper: Keeper | None = None
         self._loop: Loop | None = None
+        self._canary: Canary | None = None
         self._waiting = False
         self._result: RunResult | None = None
 
@@ -121,46 +129,18 @@ class Session:
 
     def progress(self) -> Progress:
         """Return a frozen look at the run."""
-        loop = self._loop
-        name, result = self._options.name, self._result
-        if loop is None:
-            return self._early_progress(result)
-        run = loop.run
-        eta = self._meter.eta(run)
-        status = "paused" if self._meter.is_paused else "running"
-        return Progress(
-            name=name,
-            run_id=self.run_id,
-            status=str(result.status) if result else status,
-            state=shown(run.state),
-            batches=run.batches,
-            rows=run.rows,
-            total=self._meter.total,
-            share=self._meter.share(run),
-            rate=self._meter.rate(),
-            eta=eta.seconds,
-            batch_size=loop.options.batch_size,
-            verdict=loop.report.verdict,
-            reasons=loop.reasons or loop.report.reasons,
-            eta_low=eta.low,
-            eta_high=eta.high,
+        name, size = self._options.name, self._options.batch_size
+        if self._loop is not None:
+            return progress_of(name, self.run_id, self._loop, self._meter, self._result)
+        return early_progress(
+            name, self.run_id, size, result=self._result, waiting=self._waiting
         )
 
-    def _early_progress(self, result: RunResult | None) -> Progress:
-        """Return a look at a run that has not begun, or will not."""
-        name, size = self._options.name, self._options.batch_size
-        if result is None:
-            status = "waiting" if self._waiting else "starting"
-            return Progress(name, self.run_id, status, batch_size=size)
-        return Progress(
-            name,
-            self.run_id,
-            str(result.status),
-            batches=result.batches,
-            rows=result.rows,
-            batch_size=size,
-            reasons=result.reasons,
-        )
+    @property
+    def tunable(self) -> frozenset[str]:
+        """The options that may be changed while it runs."""
+        no_wal = self._work.wal is None
+        return self._work.tunable - ({"max_wal_per_second"} if no_wal else set())
 
     async def _take(self) -> Opened | Skipped | None:
         """Take the lease; return why there is nothing to run, or an early end."""
@@ -204,12 +184,15 @@ class Session:
                 await ask(finish, self._lease.release(None, handed_over=False))
             return result
         unit = self._unit()
+        self._pacer = self._make_pacer(opened)
         loop = self._loop = self._make_loop(opened.run, unit)
         self._meter.begin(opened.run)
         self._reporter.started(opened.run.state, resumed=opened.resumed)
         # Also a run that is over already: others are to see that it was there.
         if await self._cut_short(self._watch()) and opened.run.ending is None:
             loop.cut_short()
+        if self._canary is not None:
+            await self._cut_short(self._canary.begin(opened.run))
         await self._cut_short(loop.drive())
         if opened.has_state:
             await self._cut_short(self._save_last(loop))
@@ -232,7 +215,8 @@ class Session:
         try:
             opened = await self._starting_point()
             if isinstance(opened, Opened):
-                self._meter.total = await self._total(opened.run)
+                log = self._reporter.log
+                self._meter.total = await total_of(self._work, opened.run, log)
         except asyncio.CancelledError:
             if not self.control.was_interrupted():
                 raise
@@ -248,28 +232,33 @@ class Session:
             log=self._reporter.log,
         )
 
-    async def _total(self, run: RunState) -> int | None:
-        work = self._work
-        if work.left is not None:
-            left = await ask(work.left, run.state)
-            if is_count(left.value, least=0):
-                return run.rows + cast("int", left.value)
-        return None if work.total is None else await self._count(work.total)
-
-    async def _count(self, total: Callable[[], object]) -> int | None:
-        given = await ask(total)
-        if is_count(given.value, least=0):
-            return cast("int", given.value)
-        # Only the share and the eta hang on it, and a run does not.
-        self._reporter.log.warning(
-            "total is not known", gave=repr(given.error or given.value)
-        )
-        return None
-
     def _unit(self) -> UnitOfWork | None:
         if self._lease is None:
             return None
         return (self._work.unit or PlainUnit)(self._lease)
+
+    def _make_pacer(self, opened: Opened) -> Pacer:
+        options, work = self._options, self._work
+        if options.canary is not None:
+            self._canary = Canary(
+                options.canary,
+                work,
+                options,
+                control=self.control,
+                hooks=self._hooks,
+                log=self._reporter.log,
+                result=partial(self._result_of, resumed=opened.resumed),
+            )
+        kept = opened.batch_size if options.pace is not None else None
+        return Pacer(
+            options,
+            work,
+            size=kept or options.batch_size,
+            reporter=self._reporter,
+            bell=self._bell,
+            clock=self._clock,
+            canary=self._canary,
+        )
 
     def _make_loop(self, run: RunState, unit: UnitOfWork | None) -> Loop:
         options = self._options
@@ -291,6 +280,7 @@ class Session:
             reporter=self._reporter,
             hooks=self._hooks,
             meter=self._meter,
+            pacer=self._pacer,
             bell=self._bell,
             clock=self._clock,
         )
@@ -326,22 +316,9 @@ class Session:
     async def _close(self, loop: Loop, opened: Opened) -> RunResult:
         work, run = self._work, loop.run
         ending = run.ending or stopped("nothing was decided")
-        result = RunResult(
-            name=self._options.name,
-            run_id=self.run_id,
-            status=ending.status,
-            state=run.state,
-            result=ending.result,
-            reasons=ending.reasons,
-            error=ending.error,
-            batches=run.batches,
-            rows=run.rows,
-            duration=self._meter.duration(),
-            paused=self._meter.paused(),
-            resumed=opened.resumed,
-            quarantined=0 if work.quarantined is None else work.quarantined(),
-            hook_errors=self._hooks.errors,
-        )
+        result = self._result_of(run, ending, resumed=opened.resumed)
+        if self._canary is not None and ending.status is RunStatus.DONE:
+            await self._cut_short(self._canary.forget())
         call = self._hooks.call
         if ending.status is RunStatus.FAILED:
             state = () if work.single else (loop.told(run.state),)
@@ -354,6 +331,30 @@ class Session:
         self._result = result
         self._reporter.stopped(result)
         return result
+
+    def _result_of(self, run: RunState, ending: Ending, *, resumed: bool) -> RunResult:
+        """Return the result of *run*, if *ending* is its."""
+        meter, quarantined = self._meter, self._work.quarantined
+        return RunResult(
+            name=self._options.name,
+            run_id=self.run_id,
+            status=ending.status,
+            state=run.state,
+            result=ending.result,
+            reasons=ending.reasons,
+            error=ending.error,
+            batches=run.batches,
+            rows=run.rows,
+            duration=meter.duration(),
+            paused=meter.paused(),
+            resumed=resumed,
+            quarantined=0 if quarantined is None else quarantined(),
+            hook_errors=self._hooks.errors,
+            busy=meter.times.busy,
+            delayed=meter.times.delayed,
+            locked=meter.times.locked,
+            waited=meter.waited(),
+        )
 
     async def _release(self, result: RunResult | None) -> None:
         if self._keeper is not None:

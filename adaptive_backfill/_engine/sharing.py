@@ -8,6 +8,7 @@ shares looks and is steered like any other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from typing_extensions import override
 
@@ -23,6 +24,7 @@ from adaptive_backfill._engine.hooks import Hooks
 from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._engine.meter import Metering
 from adaptive_backfill._engine.reporting import Reporter
+from adaptive_backfill._engine.times import Times
 from adaptive_backfill._ports import Clock, Monitor, UnitOfWork, Work
 
 __all__ = ["ShareLoop", "ShareReporter", "Whole"]
@@ -62,6 +64,7 @@ class Whole:
         self.reporter = reporter
         self.resting: set[object] = set()
         self.slow = False
+        self.turns = count()
         self._control = control
         self._monitor = monitor
         self._begun: set[object] = set()
@@ -75,6 +78,10 @@ class Whole:
     def lost(self) -> BaseException | None:
         """Why the run's lease is gone, where it is."""
         return self._control.lost
+
+    def hold(self, by: str | None) -> None:
+        """Pause the run, until somebody resumes it."""
+        self._control.hold(by)
 
     def was_interrupted(self) -> bool:
         """Whether a share's cancellation ends a batch only: it never does."""
@@ -128,10 +135,14 @@ class ShareMeter:
         """Whether this share is paused."""
         return self in self._whole.resting
 
-    def pause(self) -> None:
-        """Begin a pause of this share."""
-        if not self._whole.resting:
-            self._whole.meter.pause()
+    @property
+    def times(self) -> Times:
+        """Where the run's time goes."""
+        return self._whole.meter.times
+
+    def pause(self, by: str) -> None:
+        """Begin a pause of this share, or go on with it."""
+        self._whole.meter.pause(by)
         self._whole.resting.add(self)
 
     def resume(self) -> float:
@@ -177,22 +188,10 @@ class ShareReporter(Reporter):
             self._whole.reporter.pausing(report, reasons)
 
     @override
-    def resuming(self, paused: float) -> None:
+    def resuming(self, paused: float, reasons: tuple[Reason, ...]) -> None:
         if not self._whole.resting:
             self._whole.loop.reasons = ()
-            self._whole.reporter.resuming(paused)
-
-    @override
-    def retuned(self, options: RunOptions) -> None:
-        before = self._whole.loop.options
-        pace = {
-            "batch_size": options.batch_size,
-            "delay_between_batches": options.delay_between_batches,
-        }
-        after = changed(before, pace)
-        if after != before:
-            self._whole.loop.options = after
-            self._whole.reporter.retuned(after)
+            self._whole.reporter.resuming(paused, reasons)
 
 
 class ShareLoop(Loop):
@@ -208,6 +207,8 @@ class ShareLoop(Loop):
         bell: The run's.
         clock: Time.
         reporter: The share's voice.
+        worker: The number of the worker that drives it, from 1: where there is not
+            work for all of them, the lower ones go on.
     """
 
     def __init__(
@@ -222,8 +223,10 @@ class ShareLoop(Loop):
         bell: Bell,
         clock: Clock,
         reporter: Reporter,
+        worker: int = 1,
     ) -> None:
         self._whole = whole
+        self._place = (worker, next(whole.turns))
         self._own_meter = ShareMeter(whole)
         super().__init__(
             work,
@@ -235,16 +238,20 @@ class ShareLoop(Loop):
             reporter=reporter,
             hooks=hooks,
             meter=self._own_meter,
+            pacer=whole.loop.pacer,
             bell=bell,
             clock=clock,
+            worker=self._place,
         )
 
     @override
     async def drive(self) -> None:
+        self.pacer.joined(self._place)
         try:
             await super().drive()
         finally:
             self._whole.has_done(self._own_meter)
+            self.pacer.left(self._place)
 
     @override
     async def _step(self) -> None:
@@ -253,3 +260,13 @@ class ShareLoop(Loop):
         else:
             limit = self._whole.loop.options.max_batches
             self.run = ended(self.run, stopped(f"max_batches {limit} reached"))
+
+    @override
+    async def _idle(self) -> None:
+        # Its turn is for others to have, who count towards `max_batches`, too.
+        self._whole.has_done(self._own_meter)
+        await super()._idle()
+
+    @override
+    def _whole_run(self) -> RunState:
+        return self._whole.loop.run

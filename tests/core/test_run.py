@@ -65,6 +65,7 @@ runs = st.builds(
     rows=st.integers(0, 99),
     own_batches=st.integers(0, 9),
     attempt=st.integers(1, 4),
+    ending=st.none(),
 )
 
 
@@ -283,13 +284,15 @@ def test_bad_health_is_waited_out_for_max_pause_and_then_halts(
     if seconds is None:
         assert move == Ending(RunStatus.HALTED, said.reasons)
     else:
-        assert move == Rest(seconds, said.reasons)
+        assert move == Rest(seconds, said.reasons, "check")
 
 
 def test_without_max_pause_bad_health_is_waited_out_for_ever() -> None:
     said = report(Pause("vacuum"))
 
-    assert decide(said, 1e9, options(max_pause=None)) == Rest(None, said.reasons)
+    move = decide(said, 1e9, options(max_pause=None))
+
+    assert move == Rest(None, said.reasons, "check")
 
 
 def test_a_max_pause_of_zero_halts_at_once() -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from adaptive_backfill import (
+    Adaptive,
     Answer,
     Backfill,
     Checkpoint,
@@ -82,6 +83,7 @@ async def test_the_events_of_batches_are_as_the_guide_says() -> None:
         checks = [ScriptedCheck([Slow("a"), Pause("b")])]
         await run(Numbers, FakeClock(), health_checks=checks, checkpoint=store)
         await _retuned()
+        await _paced()
         await run(Numbers, FakeClock(), on_success=_broken_hook)
         await _cancelled(Numbers, "handle_batch")
 
@@ -142,6 +144,25 @@ async def _retuned() -> None:
         under_way.set(batch_size=20)
         tuned.set()
         await under_way.wait()
+
+
+class _Gauge:
+    async def __call__(self) -> Verdict:
+        return Slow("busy")
+
+    def load(self, context: object) -> float:
+        return 1.5
+
+
+async def _paced() -> None:
+    clock = FakeClock()
+    await run(
+        Numbers,
+        clock,
+        pace=Adaptive(),
+        health_checks=[_Gauge()],
+        delay_between_batches=2,
+    )
 
 
 async def _broken_hook(_: object) -> None:

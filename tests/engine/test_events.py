@@ -258,7 +258,8 @@ async def test_events_of_a_pause() -> None:
     ]  # fmt: skip
     assert dict(events[3].measurements) == {}
     assert [found.answer for found in results_of(events[3])] == [Pause("busy")]
-    assert told(events)[4] == ("resume", {"paused": 10.0}, {})
+    reasons = events[3].metadata["reasons"]
+    assert told(events)[4] == ("resume", {"paused": 10.0}, {"reasons": reasons})
     assert told(events)[-1] == stopped("done", 3, 3, 30, duration=10.0, paused=10.0)
     assert result.paused == 10.0
 
