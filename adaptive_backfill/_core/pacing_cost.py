@@ -16,16 +16,18 @@ __all__ = ["LEAST_ROWS", "Cost", "at_first", "corrected", "raised"]
 DEVIATION = 0.3
 """Relative deviation of one batch's time. A quarter was seen; heavier tails are not."""
 
-ROW_DRIFT = 0.03
+ROW_DRIFT = 0.015
 """Share that the cost of a row may change by from batch to batch. With `DEVIATION`, a
-batch counts for a tenth in the mean: a memory of ten batches."""
+batch counts for a twentieth in the mean. Twice as much follows a change twice as soon;
+but then a size that was chosen by noise moves with it, and within 10,000 batches the
+fixed part is worn away."""
 
 FIXED_DRIFT = 0.003
 """The same of the fixed cost, which changes with the network and the disk: seldom."""
 
-FIRST_SHARE, FIRST_FIXED = 0.5, 0.002
-"""Share of the first batch taken for fixed, and the seconds of it at most: a commit
-took 0.3 to 5 ms on the disks that were measured. Sizes are compared from then on."""
+FIXED_IN_ROWS = 100
+"""Rows that cost as much as the fixed part, before sizes can be compared: 80 to 200
+on a quick disk, 1,000 and more on one in the cloud. Too few errs to small batches."""
 
 UNSURE = 0.4
 """How far off the first split may be, and what a change leaves of what was known, as
@@ -59,10 +61,9 @@ class Cost(NamedTuple):
 
 def at_first(size: int, seconds: float) -> Cost:
     """Return the cost by a first batch alone. It is often a cold one."""
-    fixed = min(FIRST_SHARE * seconds, FIRST_FIXED)
+    a_row = seconds / (FIXED_IN_ROWS + size)
     doubt = (UNSURE * seconds) ** 2
-    a_row = (seconds - fixed) / size
-    return Cost(fixed, a_row, doubt, doubt / size**2)
+    return Cost(seconds - a_row * size, a_row, doubt, doubt / size**2)
 
 
 def corrected(cost: Cost, size: int, surprise: float) -> tuple[Cost, float]:
@@ -82,7 +83,8 @@ def corrected(cost: Cost, size: int, surprise: float) -> tuple[Cost, float]:
     for_row = cost.link + size * row_doubt
     doubt = for_fixed + size * for_row
     total = doubt + (DEVIATION * expected) ** 2
-    missed = expected * surprise
+    # Upwards the logarithm, which trusts a long batch less; downwards all of it.
+    missed = expected * (surprise if surprise > 0 else exp(surprise) - 1.0)
     after = Cost(
         cost.fixed + missed * for_fixed / total,
         cost.a_row + missed * for_row / total,

@@ -57,7 +57,8 @@ STEP, SMALLEST_STEP = 0.25, 0.1
 """Share of the level that a step up adds, below one worker and above it in workers."""
 
 FAST_STEP = 0.5
-"""Workers at most that a step adds far from the limit; it doubles below that."""
+"""Workers at most that a step adds far from the limit; below that, it doubles. It also
+doubles on the way back to where an overload began."""
 
 SAFE = 0.9
 """Share of a level that was too much which is taken to be bearable."""
@@ -103,6 +104,7 @@ class Pace(NamedTuple):
         overloaded: Too much load at a level. Forgotten when the load of others falls.
         useless: More workers that gained nothing, or a tripped budget: the load does
             not show it, so only time forgets it.
+        borne: Up to here it is the way back to where trouble began last, and quick.
         trial: The last step to more workers, while it is being measured.
         rates: Own rows a second since the level changed.
     """
@@ -119,6 +121,7 @@ class Pace(NamedTuple):
     ill: bool = False
     overloaded: Ban = NOT_BANNED
     useless: Ban = NOT_BANNED
+    borne: float = 0.0
     trial: trials.Trial | None = None
     rates: tuple[float, ...] = ()
 
@@ -162,7 +165,7 @@ def rest_for(duty: float, seconds: float) -> float:
     """
     if duty <= 0:
         return inf
-    return min(max(seconds * (1.0 / duty - 1.0), 0.0), LONGEST_REST)
+    return min(max(seconds / duty - seconds, 0.0), LONGEST_REST)
 
 
 def _noted(pace: Pace, seen: Seen) -> Pace:
@@ -170,6 +173,8 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
     load = _load_of(seen)
     good = seen.fresh and not seen.tripped and (load is None or load < SHED)
     healthy = pace.healthy + 1 if good else 0
+    # While an overload goes on, its end cannot be waited for.
+    overloaded = pace.overloaded if pace.ill else aged(pace.overloaded, seen.seconds)
     return pace._replace(
         why=None,
         load=load,
@@ -178,7 +183,7 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
         ill=pace.ill and healthy < HEALTHY,
         settled=pace.settled + 1,
         relieved=pace.relieved + 1,
-        overloaded=aged(pace.overloaded, seen.seconds),
+        overloaded=overloaded,
         useless=aged(pace.useless, seen.seconds),
         rates=trials.measured(pace.rates, seen.rate),
     )
@@ -212,6 +217,7 @@ def _tripped(pace: Pace) -> Pace:
         why="paused by a check",
         held=True,
         useless=banned(pace.useless, SAFE * pace.level),
+        borne=SAFE * pace.level,
     )
 
 
@@ -224,7 +230,8 @@ def _shed(pace: Pace, load: float) -> Pace:
         return pace
     if not pace.ill:
         # Of an overload, its first level: those on the way down say nothing.
-        pace = pace._replace(overloaded=banned(pace.overloaded, SAFE * pace.level))
+        borne = SAFE * pace.level
+        pace = pace._replace(overloaded=banned(pace.overloaded, borne), borne=borne)
     return pace._replace(level=factor * pace.level, why=why, ill=True, relieved=0)
 
 
@@ -256,9 +263,7 @@ def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     far = strain is not None and strain < FAR
     if pace.settled < (1 if far else COOL_DOWN) or pace.relieved < COOL_DOWN:
         return pace
-    limit = min(policy.max_workers, pace.overloaded.limit, pace.useless.limit)
-    if seen.load is None:
-        limit = min(limit, FIRST_LEVEL)
+    limit = _limit(pace, seen, policy)
     level = min(pace.level + _step(pace, far=far), limit)
     if level <= pace.level:
         return pace
@@ -268,9 +273,22 @@ def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     return pace._replace(level=level, why=_words(strain), trial=trial)
 
 
+def _limit(pace: Pace, seen: Seen, policy: Adaptive) -> float:
+    """Return the workers that a step up leads to at most."""
+    limits = [policy.max_workers, pace.overloaded.limit, pace.useless.limit]
+    if pace.trial:
+        # One worker more is measured before there is a second one.
+        limits.append(pace.trial.level + 1.0)
+    if seen.load is None:
+        limits.append(FIRST_LEVEL)
+    return min(limits)
+
+
 def _step(pace: Pace, *, far: bool) -> float:
-    """Return the workers to add: as many again on ground that is known to bear them."""
-    if far or 2.0 * pace.level <= pace.overloaded.ceiling < inf:
+    """Return the workers to add."""
+    if pace.level < pace.borne:
+        return max(SMALLEST_STEP, min(pace.level, pace.borne - pace.level))
+    if far:
         return max(SMALLEST_STEP, min(pace.level, FAST_STEP))
     return max(SMALLEST_STEP, STEP * min(pace.level, 1.0))
 

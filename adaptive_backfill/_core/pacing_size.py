@@ -51,6 +51,12 @@ BELIEVED = log(2.0)
 SPREAD_GAIN = 0.10
 """Share of a batch that is learned of how far batches exceed what is expected."""
 
+UNSURE, COMPARE_EVERY, COMPARED = 0.03, 8, 0.25
+"""Standard error of the fixed part, as a share of a batch's time, up to which it is
+known well enough; the batches between two that are made smaller to learn of it where
+it is not; and their share of the size. A fifth of the 15 % that it may be: some twenty
+such batches at first, and one in a few hundred afterwards, which cost a thousandth."""
+
 UNSEEN = 0.0002
 """Seconds a batch costs beside its time in the database: what the engine needs for it,
 with its wake-ups, on the machine of `benchmarks/engine.py`."""
@@ -87,6 +93,9 @@ class Sizing(NamedTuple):
         why: Why this step changed it, as a sentence; `None`: it did not.
         cost: What a batch and a row take; `None`: nothing learned.
         spread: By how much a batch is longer than expected, the mean logarithm.
+        probing: The size to go back to after this one batch, which is smaller only
+            to learn of the fixed part; 0: it is not.
+        compared: Batches since the last one of those.
         seeking: Doubling still: the knee was not reached yet.
         settled: Batches since the size changed.
         late: Of the last batch: how many times as long as expected it took.
@@ -99,12 +108,19 @@ class Sizing(NamedTuple):
     why: str | None = None
     cost: Cost | None = None
     spread: float = 0.1
+    probing: int = 0
+    compared: int = 0
     seeking: bool = True
     settled: int = 0
     late: float = 1.0
     work: float = 0.0
     speed: float = 0.0
     density: float = 0.0
+
+    @property
+    def steady(self) -> int:
+        """The size in force, a batch that only compares left out: what to keep."""
+        return self.probing or self.size
 
 
 def starting(size: int | None, policy: Adaptive) -> Sizing:
@@ -114,41 +130,59 @@ def starting(size: int | None, policy: Adaptive) -> Sizing:
 
 def reset_to(sizing: Sizing, size: int, policy: Adaptive) -> Sizing:
     """Return *sizing* at *size*, as wished from outside; what was learned stays."""
-    size = _within(size, policy)
-    why = None if size == sizing.size else f"set from outside: {sizing.size} -> {size}"
-    return sizing._replace(size=size, why=why, settled=0)
+    return _put(sizing, _within(size, policy), "set from outside")
 
 
 def shrunk(sizing: Sizing, cause: str, policy: Adaptive) -> Sizing:
     """Return *sizing* at half its size, because of *cause*, without looking further."""
-    size = _within(sizing.size * 0.5, policy)
-    why = None if size == sizing.size else f"{cause}: {sizing.size} -> {size} rows"
-    return sizing._replace(size=size, why=why, seeking=False, settled=0)
+    half = _within(sizing.steady * 0.5, policy)
+    return _put(sizing, half, cause)._replace(seeking=False)
 
 
 def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
     """Return the sizing after *batch*. Always within *policy*'s bounds."""
+    before = sizing._replace(size=sizing.steady, why=None, probing=0)
     if batch.size < 1 or not 0 < batch.seconds < inf:
-        return sizing._replace(why=None)
+        return before
+    now = _followed(before, batch, policy)._replace(compared=before.compared + 1)
+    smaller = _within(now.size * COMPARED, policy)
+    if _is_unsure(before) and smaller < now.size:
+        return now._replace(size=smaller, probing=now.size, compared=0)
+    return now
+
+
+def _put(sizing: Sizing, size: int, cause: str) -> Sizing:
+    """Return *sizing* at *size*, with its reason where that is another one."""
+    before = sizing.steady
+    if size == before:
+        return sizing._replace(size=size, probing=0, why=None)
+    why = f"{cause}: {before} -> {size} rows"
+    return sizing._replace(size=size, probing=0, why=why, settled=0)
+
+
+def _is_unsure(sizing: Sizing) -> bool:
+    """Whether to make a batch smaller, to learn what one costs whatever its size."""
+    cost = sizing.cost
+    if cost is None or sizing.seeking or sizing.compared < COMPARE_EVERY:
+        return False
+    return cost.fixed_doubt > (UNSURE * cost.of(sizing.size)) ** 2
+
+
+def _followed(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
+    """Return *sizing* with what *batch* says, at the size that follows from it."""
     if sizing.cost is None:
         learned, basis = _begun(sizing, batch)
     else:
         learned, basis = _learned(sizing, batch, sizing.cost)
-    learned = learned._replace(why=None, settled=sizing.settled + 1)
+    learned = learned._replace(settled=sizing.settled + 1)
     if basis is None:
         return learned
     if batch.rows == 0 and learned.late <= 1.0:
         size, why = _through_nothing(learned, batch, policy)
     else:
         size, why = _chosen(sizing, learned, basis, policy)
-    if size == sizing.size:
-        return learned
-    return learned._replace(
-        size=size,
-        why=f"{why}: {sizing.size} -> {size} rows",
-        settled=0,
-        seeking=learned.seeking and size > sizing.size,
-    )
+        learned = learned._replace(seeking=sizing.seeking and size > sizing.size)
+    return _put(learned, size, why)
 
 
 def _begun(sizing: Sizing, batch: Batch) -> tuple[Sizing, Cost | None]:
@@ -170,6 +204,9 @@ def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
     if late > AGAIN and sizing.late > AGAIN:
         seconds = max(seconds, batch.seconds * exp(-BELIEVED))
         after = raised(cost, batch.size, seconds)
+    elif sizing.seeking and late < 1.0 / AGAIN:
+        # What came before was a cold one, and no measure.
+        after = at_first(batch.size, batch.seconds)
     spread = sizing.spread + SPREAD_GAIN * (max(surprise, 0.0) - sizing.spread)
     learned = sizing._replace(cost=after, late=late, spread=spread)
     a_row = max((seconds - cost.fixed) / batch.size, LEAST_ROWS * seconds / batch.size)
