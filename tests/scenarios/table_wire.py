@@ -50,9 +50,19 @@ class Wire:
         self._counts = False
         self._after = False
         self._act: Act | None = None
+        self._between = False
+        self._holds_back = False
+        self._halfway: set[StreamWriter] = set()
+        self._moved = asyncio.Condition()
 
     def at(
-        self, number: int, act: Act, *, since: bytes = b"", after: bool = False
+        self,
+        number: int,
+        act: Act,
+        *,
+        since: bytes = b"",
+        after: bool = False,
+        between: bool = False,
     ) -> None:
         """Await *act* before the *number*-th statement that comes, or right after.
 
@@ -64,7 +74,11 @@ class Wire:
             act: May hold the statement up.
             since: What the first statement contains that is counted.
             after: Whether to send it first.
+            between: Whether to wait until all are between two statements. Until a
+                server has a Sync, no timeout of its own is running, and it keeps the
+                locks of who is frozen before that for as long as that may be.
         """
+        self._between = between
         self.statements, self._counts = 0, False
         self._number, self._act = number, act
         self._since, self._after = since, after
@@ -84,6 +98,7 @@ class Wire:
         except _GONE:
             pass
         finally:
+            await self._is_halfway(server, now=False)
             server.close()
             await answering
 
@@ -100,6 +115,7 @@ class Wire:
                 await self._statement(server, statement)
                 statement = b""
             elif head[:1] in _PASSES:
+                await self._is_halfway(server, now=True)
                 server.write(statement)
                 statement = b""
 
@@ -109,8 +125,34 @@ class Wire:
         if act is not None and not self._after:
             await act()
         server.write(statement)
+        await self._is_halfway(server, now=False)
         if act is not None and self._after:
-            await act()
+            async with self._all_between():
+                await act()
+
+    async def _is_halfway(self, server: StreamWriter, *, now: bool) -> None:
+        """Note whether *server* waits for the rest of a statement, once it may."""
+        async with self._moved:
+            if now:
+                await self._moved.wait_for(lambda: not self._holds_back)
+                self._halfway.add(server)
+            else:
+                self._halfway.discard(server)
+            self._moved.notify_all()
+
+    @asynccontextmanager
+    async def _all_between(self) -> AsyncIterator[None]:
+        """Wait until all are between two statements, if so wished, and keep them so."""
+        async with self._moved:
+            if self._between:
+                await self._moved.wait_for(lambda: not self._halfway)
+                self._holds_back = True
+        try:
+            yield
+        finally:
+            async with self._moved:
+                self._holds_back = False
+                self._moved.notify_all()
 
 
 async def _rest(reader: StreamReader, length: bytes) -> bytes:

@@ -46,7 +46,7 @@ async def frozen_at(
         frozen.set()
         await goes_on.wait()
 
-    way.at(number, freeze, since=since, after=after)
+    way.at(number, freeze, since=since, after=after, between=after)
     await process.begin(form, way.through(dsn), timeout=IDLE)
     try:
         async with asyncio.timeout(60):
@@ -65,6 +65,8 @@ async def frozen_at(
         ("by_statement", range(1, 11)),
         ("by_rows", range(3, 9)),
         ("by_hand", range(1, 6)),
+        # Two at a time.
+        ("by_workers", range(1, 20, 3)),
     ],
 )
 async def test_who_was_frozen_past_its_lease_commits_nothing_more(

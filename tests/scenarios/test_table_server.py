@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from adaptive_backfill import Retry
-from adaptive_backfill.postgres import TableBackfill
+from adaptive_backfill import DONE, Answer, Backfill, Next, Retry
+from adaptive_backfill.postgres import PostgresBackfill, TableBackfill
 from adaptive_backfill.testing.postgres import Server, temporary_server
 from tests.postgres.asking import connected, pool_of, until
 from tests.postgres.standbys import caught_up, replay_paused, standby_of
@@ -47,6 +47,23 @@ class ByRows(TableBackfill):
         )
 
 
+class ByHand(PostgresBackfill[int]):
+    name = "by_hand"
+    initial_state = 0
+    batch_size = 20
+    delay_between_batches = 0.002
+    retry = Retry(attempts=50, base=0.01, cap=0.1)
+
+    async def handle_batch(self, state: int) -> Answer[int]:
+        last = state + self.batch_size
+        done = await self.connection.fetch(
+            "UPDATE items SET n = n + 1 WHERE id > $1 AND id <= $2 RETURNING id",
+            state,
+            last,
+        )
+        return Next(last, rows=len(done)) if done else DONE
+
+
 @pytest.fixture(scope="module")
 def own() -> Iterator[Server]:
     with temporary_server() as server:
@@ -60,16 +77,17 @@ def crash(server: Server) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("backfill", "workers"), [(ByStatement, 1), (ByRows, 1), (ByStatement, 2)]
+    ("backfill", "options"),
+    [(ByStatement, {}), (ByRows, {}), (ByStatement, {"workers": 2}), (ByHand, {})],
 )
 async def test_a_server_that_restarts_and_crashes_in_mid_run_costs_no_row(
-    own: Server, backfill: type[TableBackfill], workers: int
+    own: Server, backfill: type[Backfill[Any]], options: dict[str, int]
 ) -> None:
     breaks: Sequence[Callable[[Server], None]] = (Server.restart, crash, crash)
     async with pool_of(own.dsn(), 5) as pool:
         await pool.execute("DROP TABLE IF EXISTS items")
         await numbered(pool, ROWS)
-        async with backfill.start(pool=pool, workers=workers) as run:
+        async with backfill.start(pool=pool, **options) as run:
             for number, break_it in enumerate(breaks, 1):
                 least = number * ROWS // 5
 
@@ -86,9 +104,9 @@ async def test_a_server_that_restarts_and_crashes_in_mid_run_costs_no_row(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("backfill", [ByStatement, ByRows])
+@pytest.mark.parametrize("backfill", [ByStatement, ByRows, ByHand])
 async def test_connections_that_are_ended_between_two_batches_end_no_run(
-    pool: Pool, database: str, backfill: type[TableBackfill]
+    pool: Pool, database: str, backfill: type[Backfill[Any]]
 ) -> None:
     await numbered(pool, 400)
 
