@@ -23,7 +23,7 @@ from adaptive_backfill._core.run import (
     settle,
     stopped,
 )
-from adaptive_backfill._core.snapshot import Snapshot
+from adaptive_backfill._core.snapshot import Snapshot, Wishes
 from adaptive_backfill._engine.attempt import BATCH, SINGLE, attempt
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import Steering
@@ -84,6 +84,7 @@ class Batches:
         self._worker = worker
         self._work = work
         self._unit = unit
+        self._is_whole = unit is not None and unit.atomic
         self._copies = unit is not None or options.retry.attempts > 1
         handle = work.handle if unit is None else unit.within(work.handle)
         self._handle = self._handling(handle)
@@ -100,10 +101,12 @@ class Batches:
         self._bell = bell
         self._clock = clock
         # Whether anything but the health has a say in the next move.
-        self._bounded = (
-            options.max_batches is not None or pacer.is_on or pacer.canary is not None
-        )
+        self._bounded = True
         self._under_way: tuple[RunState, float] | None = None
+        self._wishes = Wishes()
+        self._good: HealthReport | None = None
+        self._slow = False
+        self._bad_since: float | None = None
 
     async def health_check(self) -> Verdict:
         """Tell a single operation whether to go on."""
@@ -130,10 +133,7 @@ class Batches:
     async def _attempt(self) -> Tried | None:
         """Try the next batch; `None` where it is over with nothing left to say."""
         run, reporter, now = self.run, self._reporter, self._clock.monotonic
-        size = self.pacer.size
-        began = now()
-        self._under_way = (run, began)
-        self._times.works(began)
+        size, began = self.pacer.size, self._begun(run)
         # Asked once a batch: nothing is built for nobody.
         told = reporter.is_heard
         if told:
@@ -143,50 +143,60 @@ class Batches:
         )
         duration = now() - began
         kept, held = await self._keep(run, outcome, duration)
-        self._under_way = None
-        until = now()
-        self._times.worked(until)
+        whole = self._ended(began)
         if kept is None:
             return None
         if told:
             reporter.attempted(run, kept, duration)
         if held is not None:
             raise held
-        # Where the save is part of the work, so is its time.
-        whole = self._unit is not None and self._unit.atomic
-        seconds = until - began if whole else duration
-        if self._bounded or self._measuring is not None:
-            took = self._measured(Took(began, seconds, size))
-            await self._learn(run, kept, took)
-            seconds = took.seconds
-        await self._follow(run, self.run)
-        return run, kept, seconds
-
-    async def _follow(self, run: RunState, settled: RunState) -> None:
-        """Tell the hook of an attempt at *run* that came to *settled*."""
+        settled = self.run
         if settled.batches != run.batches:
             self._meter.count(settled)
-        hook = self._work.on_success
-        if hook is not None and self._succeeded(run, settled):
-            given = await ask(hook, self._news(settled))
-            if given.error is not None:
-                self._hooks.failed("on_success", given.error)
+        # Where the save is part of the work, so is its time.
+        seconds = whole if self._is_whole else duration
+        if self._bounded or self._measuring is not None:
+            seconds = await self._learn(run, kept, Took(began, seconds, size))
+        if self._work.on_success is not None and self._succeeded(run, settled):
+            await self._hooks.call(
+                "on_success", self._work.on_success, self._news(settled)
+            )
+        return run, kept, seconds
 
-    def _measured(self, took: Took) -> Took:
-        """Return what an attempt *took*, by its unit of work where that knows."""
-        if self._measuring is None:
-            return took
-        measured = self._measuring.measured()
-        self._times.locked += measured.locked
-        return Took(took.began, measured.seconds, measured.size or took.size)
+    def _begun(self, run: RunState) -> float:
+        """Count an attempt at *run* that begins; return when."""
+        now = self._clock.monotonic()
+        self._under_way = (run, now)
+        if self._worker is not None:
+            self._times.works(now)
+        return now
 
-    async def _learn(self, run: RunState, outcome: Outcome, took: Took) -> None:
-        """Let the pacer know of an attempt at *run*."""
+    def _ended(self, began: float) -> float:
+        """Count an attempt that *began* then; return the seconds that it took."""
+        self._under_way = None
+        now = self._clock.monotonic()
+        if self._worker is None:
+            self._times.busy += now - began
+        else:
+            self._times.worked(now)
+        return now - began
+
+    async def _learn(self, run: RunState, outcome: Outcome, took: Took) -> float:
+        """Let the pacer know of an attempt at *run*.
+
+        Returns:
+            The seconds that it took: by its unit of work, where that knows.
+        """
+        if self._measuring is not None:
+            measured = self._measuring.measured()
+            self._times.locked += measured.locked
+            took = Took(took.began, measured.seconds, measured.size or took.size)
         if isinstance(outcome, Raised):
             if self.run.ending is None:
                 self.pacer.failed(outcome.error)
         elif isinstance(outcome, Next | Done) and self.run.batches != run.batches:
             await self.pacer.did(took, outcome.rows)
+        return took.seconds
 
     def _succeeded(self, run: RunState, settled: RunState) -> bool:
         if not self._work.single:
@@ -203,9 +213,8 @@ class Batches:
         """Report an attempt that did not come to its end."""
         if self._under_way is not None:
             run, began = self._under_way
-            now = self._clock.monotonic()
-            self._times.worked(now)
-            self._reporter.broken_off(run, now - began, outcome="cancelled")
+            duration = self._ended(began)
+            self._reporter.broken_off(run, duration, outcome="cancelled")
 
     def _handling(self, handle: Handle) -> Handle:
         """Return *handle* to be called with the settled state.

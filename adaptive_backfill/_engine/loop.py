@@ -41,11 +41,6 @@ OUTLASTED = "the batch under way was cancelled: it outlasted its grace"
 class Loop(Batches):
     """One run between its opening and its closing."""
 
-    _wishes = Wishes()
-    _good: HealthReport | None = None
-    _slow = False
-    _bad_since: float | None = None
-
     async def drive(self) -> None:
         """Go on until the run has an ending."""
         try:
@@ -133,12 +128,14 @@ class Loop(Batches):
 
     def _obey(self, wishes: Wishes) -> None:
         self._wishes = wishes
-        self._bounded = True
-        self.pacer.obey(wishes)
+        pacer = self.pacer
+        pacer.obey(wishes)
         if wishes.values:
             self.options = retuned(self.options, wishes.values)
-        if self.pacer.canary is not None:
-            self.pacer.canary.heard(wishes, self._whole_run(), self.pacer.size)
+        if pacer.canary is not None:
+            pacer.canary.heard(wishes, self._whole_run(), pacer.size)
+        bounds = (wishes.paused, self.options.max_batches, pacer.canary)
+        self._bounded = wishes.stop or pacer.is_on or bounds != (None, None, None)
 
     def _judged(self, report: HealthReport) -> Move | None:
         """Return what *report* makes of the next batch; `None` to look around first."""
