@@ -185,7 +185,7 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
         relieved=pace.relieved + 1,
         overloaded=overloaded,
         useless=aged(pace.useless, seen.seconds),
-        rates=trials.measured(pace.rates, seen.rate),
+        rates=trials.measured(pace.rates, seen.rate, seen.seconds),
     )
 
 

@@ -11,8 +11,12 @@ from typing import NamedTuple
 __all__ = ["GAIN", "Trial", "begun", "gain_of", "is_over", "measured"]
 
 GAIN = 0.10
-"""Share of its own rate that a whole extra worker has to gain. What a second worker
-of `reference` runs gained where it was worth anything was 7 to 55 %."""
+"""Share of its own rate that a whole extra worker has to gain. A second worker gained
+7 % where it hurt the foreground most, and 30 to 55 % where it was worth it."""
+
+SHORTEST = 0.5
+"""Seconds that a rate is measured over at least: a run's first sample comes at once,
+and a handful of batches says nothing."""
 
 WHOLE = 2
 """Samples to measure a whole worker more: one may lie across the change."""
@@ -41,9 +45,13 @@ def begun(level: float, rates: tuple[float, ...]) -> Trial | None:
     return Trial(level, before) if before else None
 
 
-def measured(rates: tuple[float, ...], rate: float | None) -> tuple[float, ...]:
-    """Return *rates* with *rate*, of which the newest are kept."""
-    return rates if rate is None else (*rates[1 - HALF :], rate)
+def measured(
+    rates: tuple[float, ...], rate: float | None, seconds: float
+) -> tuple[float, ...]:
+    """Return *rates* with *rate*, measured over *seconds*; the newest are kept."""
+    if rate is None or seconds < SHORTEST:
+        return rates
+    return (*rates[1 - HALF :], rate)
 
 
 def is_over(trial: Trial, level: float, rates: tuple[float, ...]) -> bool:

@@ -10,6 +10,19 @@ from __future__ import annotations
 from adaptive_backfill.testing.checks import ScriptedCheck
 from adaptive_backfill.testing.clock import FakeClock
 from adaptive_backfill.testing.events import capture
+from adaptive_backfill.testing.replaying import Change, Replay, replay
 from adaptive_backfill.testing.running import run, start
+from adaptive_backfill.testing.tracing import Trace, record
 
-__all__ = ["FakeClock", "ScriptedCheck", "capture", "run", "start"]
+__all__ = [
+    "Change",
+    "FakeClock",
+    "Replay",
+    "ScriptedCheck",
+    "Trace",
+    "capture",
+    "record",
+    "replay",
+    "run",
+    "start",
+]

@@ -357,6 +357,20 @@ def test_a_worker_that_gains_too_little_is_taken_back_and_remembered() -> None:
     assert steps[-1].level == 1.0
 
 
+def test_a_sample_over_a_moment_is_no_measure_of_a_rate() -> None:
+    pace = after(POLICY, [Seen(0.8, rate=0.0, seconds=0.02)], 1.0)
+
+    assert pace.rates == ()
+    assert paced(pace, Seen(0.8, rate=9.0, seconds=5.0), POLICY).rates == (9.0,)
+
+
+def test_without_a_rate_more_workers_are_neither_tried_nor_taken_back() -> None:
+    steps = on(quiet, 40, pace=pace_at_start(POLICY, 1.0), gain=0.1)
+
+    assert steps[-1].level == 4.0
+    assert all(step.trial is None for step in steps)
+
+
 def test_workers_that_gain_enough_are_kept() -> None:
     def scales(level: float) -> float:
         return 1_000.0 * sqrt(level)
