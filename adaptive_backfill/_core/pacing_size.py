@@ -146,7 +146,8 @@ def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
         return before
     now = _followed(before, batch, policy)._replace(compared=before.compared + 1)
     smaller = _within(now.size * COMPARED, policy)
-    if _is_unsure(before) and smaller < now.size:
+    # At the greatest size there is nothing to be gained by knowing better.
+    if _is_unsure(before) and smaller < now.size < policy.max_size:
         return now._replace(size=smaller, probing=now.size, compared=0)
     return now
 

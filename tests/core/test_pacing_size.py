@@ -218,6 +218,13 @@ def test_a_few_batches_are_smaller_to_learn_what_one_costs_whatever_its_size() -
     assert sum(at < 500 for at in smaller) >= len(smaller) / 4
 
 
+def test_where_the_size_is_at_its_bounds_no_batch_compares() -> None:
+    for policy in (Adaptive(max_size=100), Adaptive(min_size=5_000)):
+        steps = on(USUAL, 300, policy=policy)
+
+        assert not any(step.probing for step in steps)
+
+
 def test_a_batch_that_only_compares_has_no_reason_and_leads_back() -> None:
     steps = on(USUAL, 100)
 
