@@ -20,6 +20,12 @@ from adaptive_backfill._core.pacing_cost import (
     corrected,
     raised,
 )
+from adaptive_backfill._core.pacing_density import (
+    GOOD,
+    UNKNOWN_DENSITY,
+    Density,
+    met,
+)
 
 __all__ = ["FIRST_SIZE", "Batch", "Sizing", "reset_to", "shrunk", "sized", "starting"]
 
@@ -61,14 +67,8 @@ UNSEEN = 0.0002
 """Seconds a batch costs beside its time in the database: what the engine needs for it,
 with its wake-ups, on the machine of `benchmarks/engine.py`."""
 
-GOOD = 1.5
-"""Times as long as expected that a batch may take to be one in good time."""
-
-DENSER = 4.0
-"""Times as many affected rows as a good batch had that the next may meet."""
-
-WORK_KEPT, DENSITY_KEPT = 0.995, 0.999
-"""What is kept, a batch, of the best work and the greatest density that were seen."""
+MEASURED = (1e-6, 1e6)
+"""Seconds between which a time is believed: beyond, arithmetic suffers."""
 
 
 class Batch(NamedTuple):
@@ -99,9 +99,7 @@ class Sizing(NamedTuple):
         seeking: Doubling still: the knee was not reached yet.
         settled: Batches since the size changed.
         late: Of the last batch: how many times as long as expected it took.
-        work: The most rows that a batch in good time affected; fades.
-        speed: The most rows a second that such a batch affected; fades.
-        density: The greatest share of rows that were affected; fades.
+        density: How dense the rows lie that there is something to do for.
     """
 
     size: int
@@ -113,9 +111,7 @@ class Sizing(NamedTuple):
     seeking: bool = True
     settled: int = 0
     late: float = 1.0
-    work: float = 0.0
-    speed: float = 0.0
-    density: float = 0.0
+    density: Density = UNKNOWN_DENSITY
 
     @property
     def steady(self) -> int:
@@ -144,6 +140,8 @@ def sized(sizing: Sizing, batch: Batch, policy: Adaptive) -> Sizing:
     before = sizing._replace(size=sizing.steady, why=None, probing=0)
     if batch.size < 1 or not 0 < batch.seconds < inf:
         return before
+    least, most = MEASURED
+    batch = batch._replace(seconds=min(max(batch.seconds, least), most))
     now = _followed(before, batch, policy)._replace(compared=before.compared + 1)
     smaller = _within(now.size * COMPARED, policy)
     # At the greatest size there is nothing to be gained by knowing better.
@@ -190,7 +188,9 @@ def _begun(sizing: Sizing, batch: Batch) -> tuple[Sizing, Cost | None]:
     if batch.rows == 0:
         return sizing, None
     cost = at_first(batch.size, batch.seconds)
-    return _with_density(sizing._replace(cost=cost), batch, batch.seconds), cost
+    rate = None if batch.rows is None else batch.rows / batch.seconds
+    density = met(sizing.density, batch.size, batch.rows, rate)
+    return sizing._replace(cost=cost, density=density), cost
 
 
 def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
@@ -209,9 +209,12 @@ def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
         # What came before was a cold one, and no measure.
         after = at_first(batch.size, batch.seconds)
     spread = sizing.spread + SPREAD_GAIN * (max(surprise, 0.0) - sizing.spread)
-    learned = sizing._replace(cost=after, late=late, spread=spread)
+    expected = cost.of(batch.size)
+    in_time = batch.rows is not None and late <= GOOD
+    rate = (batch.rows or 0) / expected if in_time else None
+    density = met(sizing.density, batch.size, batch.rows, rate)
+    learned = sizing._replace(cost=after, late=late, spread=spread, density=density)
     a_row = max((seconds - cost.fixed) / batch.size, LEAST_ROWS * seconds / batch.size)
-    learned = _with_density(learned, batch, cost.of(batch.size))
     return learned, Cost(cost.fixed, a_row)
 
 
@@ -224,17 +227,6 @@ def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:
     if sizing.late <= AGAIN or late <= AGAIN:
         surprise = min(surprise, BELIEVED)
     return surprise if sizing.seeking else max(surprise, -BELIEVED)
-
-
-def _with_density(sizing: Sizing, batch: Batch, took: float) -> Sizing:
-    """Return *sizing* with how dense the rows lie; *took* is what was expected."""
-    if batch.rows is None:
-        return sizing
-    density = max(DENSITY_KEPT * sizing.density, batch.rows / batch.size)
-    work, speed = WORK_KEPT * sizing.work, WORK_KEPT * sizing.speed
-    if sizing.late <= GOOD:
-        work, speed = max(work, float(batch.rows)), max(speed, batch.rows / took)
-    return sizing._replace(work=work, speed=speed, density=density)
 
 
 def _chosen(
@@ -251,7 +243,7 @@ def _chosen(
         return _within(size * max(ratio, SMALLEST_STEP), policy), why
     if ratio > 1.0 / BAND[0] and (learned.seeking or learned.settled >= GROWTH_EVERY):
         most = DOUBLING if learned.seeking else GROWTH
-        grown = min(size * min(ratio, most), _density_cap(learned, policy))
+        grown = min(size * min(ratio, most), learned.density.bearable(policy.target))
         return max(size, _within(grown, policy)), why
     return size, why
 
@@ -260,9 +252,9 @@ def _through_nothing(sizing: Sizing, batch: Batch, policy: Adaptive) -> tuple[in
     """Return the next size where a batch found nothing to do, and was quick."""
     size = sizing.size
     hasty = batch.seconds > 0.5 * policy.target or sizing.settled < GROWTH_EVERY
-    if hasty or not sizing.density:
+    if hasty or not sizing.density.share:
         return size, ""
-    grown = min(size * GROWTH, _density_cap(sizing, policy))
+    grown = min(size * GROWTH, sizing.density.bearable(policy.target))
     return max(size, _within(grown, policy)), "found nothing to do"
 
 
@@ -275,17 +267,6 @@ def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, str]:
     if longest < knee:
         return longest, f"{costs}, at most {policy.target:g} s"
     return knee, costs
-
-
-def _density_cap(sizing: Sizing, policy: Adaptive) -> float:
-    """Return the size that could be borne, should all of its rows count at once.
-
-    Where most rows need nothing, big batches are cheap, until the first dense one.
-    """
-    if sizing.density <= 0.0 or sizing.work <= 0.0:
-        return inf
-    bearable = max(DENSER * sizing.work, policy.target * sizing.speed)
-    return bearable / sizing.density
 
 
 def _within(size: float, policy: Adaptive) -> int:
