@@ -120,7 +120,7 @@ class Batches:
 
     def snapshot(self, run: RunState) -> Snapshot:
         """Return what is kept of *run*."""
-        return Snapshot(run.state, run.batches, run.rows, self.pacer.size)
+        return Snapshot(run.state, run.batches, run.rows, self.pacer.steady_size)
 
     def told(self, state: object) -> object:
         """Return *state* as hooks are told it."""

@@ -78,7 +78,7 @@ class Pacer:
         clock: Time.
 
     Attributes:
-        size: Rows a batch; `None` where that is for the handler to know.
+        size: Rows of the next batch; `None` where that is for the handler to know.
         caps: What it keeps to besides.
         is_on: Whether there is anything to ask it.
         canary: Until it is over, only one worker works; `None` where there is none.
@@ -122,9 +122,21 @@ class Pacer:
         self.is_on = self._has_a_say()
 
     @property
+    def steady_size(self) -> int | None:
+        """The size by what is learned: that of the next batch, unless it compares."""
+        return self.size if self._sizing is None else self._sizing.steady
+
+    @property
     def level(self) -> float | None:
         """How many workers' worth of work there may be; `None` without a pace."""
         return None if self._pace is None else min(self._pace.level, self._most())
+
+    @property
+    def workers(self) -> int | None:
+        """How many workers there is work for; `None` where nobody says."""
+        most = self._most()
+        level = most if self._pace is None else min(self._pace.level, most)
+        return None if level == math.inf else max(1, math.ceil(level))
 
     def duty(self, worker: Worker | None = None) -> float:
         """Return the share of its time that *worker* may work; 0 for not now."""
@@ -248,7 +260,7 @@ class Pacer:
     def _changed(self, why: str) -> None:
         self.why = why
         self._reporter.paced(
-            size=self.size,
+            size=self.steady_size,
             delay=self._options.delay_between_batches,
             duty=self._options.duty,
             level=self.level,
@@ -258,10 +270,12 @@ class Pacer:
         self._bell.ring()
 
     def _resize(self, sizing: Sizing) -> None:
-        before, self._sizing = self._sizing, sizing
-        if before is not None and before.size != sizing.size:
+        before, self._sizing = self.size, sizing
+        if sizing.size != before:
             self._take(sizing.size)
-            self._changed(sizing.why or f"{before.size} -> {sizing.size} rows")
+        # Without a reason it is for one batch only, to compare.
+        if sizing.why is not None:
+            self._changed(sizing.why)
 
     def _take(self, size: int) -> None:
         self.size = size

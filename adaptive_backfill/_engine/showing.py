@@ -28,7 +28,7 @@ def progress_of(
         share=meter.share(run),
         rate=meter.rate(),
         eta=eta.seconds,
-        batch_size=pacer.size,
+        batch_size=pacer.steady_size,
         verdict=loop.report.verdict,
         reasons=loop.reasons or loop.report.reasons,
         eta_low=eta.low,
