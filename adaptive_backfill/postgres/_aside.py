@@ -174,6 +174,7 @@ class SettingAside(PostgresBackfill[Cursor]):
             hears=self,
             apart=apart,
             gives_way=True,
+            wal=self._wal,
         )
 
     def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
@@ -181,6 +182,11 @@ class SettingAside(PostgresBackfill[Cursor]):
         if self._failing is not None and self._quarantine is not None:
             self._quarantine.settled(committed=False)
             self._failing.failed(error, tried=tried, lost=lost)
+
+    @property
+    def taken(self) -> int | None:
+        """How many keys the last batch was for."""
+        return None if self._failing is None else self._failing.taken
 
     def done(self) -> None:
         """Hear that a batch was committed."""

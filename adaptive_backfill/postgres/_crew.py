@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import asyncpg
 from typing_extensions import override
@@ -16,6 +16,7 @@ from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.run import Ending, RunState, ended, resumed_from, stopped
+from adaptive_backfill._core.saying import said_of_error
 from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._engine.outlast import PATIENCE, end_all, finish
 from adaptive_backfill._engine.outside import ask
@@ -26,7 +27,7 @@ from adaptive_backfill.errors import BackfillError
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
 from adaptive_backfill.postgres.shares import Cut, Range
 
-__all__ = ["Crew", "Parts", "Share", "Terms"]
+__all__ = ["Crew", "Cutting", "Parts", "Share", "Terms"]
 
 _MAY_PASS = (
     OSError,
@@ -50,7 +51,8 @@ class Terms(NamedTuple):
     """What a class says of its workers.
 
     Attributes:
-        workers: Batches at once.
+        workers: Batches at once, from the start.
+        most: Batches at once that there may come to be.
         walk: The walk, once it is open.
         follow: Whether to go on to rows that came since.
         begin: Makes the current task a worker; returns its options.
@@ -60,6 +62,7 @@ class Terms(NamedTuple):
     """
 
     workers: int
+    most: Callable[[], int]
     walk: Callable[[], Walk]
     follow: bool
     begin: Callable[[RunOptions], RunOptions]
@@ -148,6 +151,7 @@ class Parts(NamedTuple):
         cut: How.
         take: Takes a share's lease and opens it; False where the run is to stop.
         run_id: Names the run.
+        own_batches: Batches that this run did before it was cut.
     """
 
     terms: Terms
@@ -156,6 +160,7 @@ class Parts(NamedTuple):
     cut: Cut
     take: Callable[[Share], Awaitable[bool]]
     run_id: str
+    own_batches: int = 0
 
     def sum(self) -> RunState:
         """Return where all of them together stand."""
@@ -164,7 +169,7 @@ class Parts(NamedTuple):
             self.cursor,
             self.cut.batches + sum(run.batches for run in runs),
             self.cut.rows + sum(run.rows for run in runs),
-            sum(run.own_batches for run in runs),
+            self.own_batches + sum(run.own_batches for run in runs),
         )
 
     def where(self) -> Cursor:
@@ -187,10 +192,22 @@ class Parts(NamedTuple):
         return stopped("stop requested")
 
 
+Cutting: TypeAlias = Callable[[RunState, int], Awaitable[Parts | None]]
+"""Cuts what is left of a walk for so many workers; `None` where it stays whole."""
+
+
 class Crew(Loop):
-    """The loop of a run in shares: it lets workers drive them."""
+    """The loop of a walk: once it is in shares, it lets workers drive them.
+
+    A walk that is whole is cut as soon as there is work for a second worker.
+    """
 
     _parts: Parts | None = None
+    _cut: Cutting | None = None
+
+    def cuts_by(self, cut: Cutting) -> None:
+        """Cut the walk by *cut*, once there is work for more than one worker."""
+        self._cut = cut
 
     def man(self, parts: Parts) -> None:
         """Work on *parts*."""
@@ -209,7 +226,8 @@ class Crew(Loop):
     async def _step(self) -> None:
         parts = self._parts
         if parts is None:
-            await super()._step()
+            if (self.pacer.workers or 1) == 1 or not await self._split():
+                await super()._step()
             return
         try:
             await self._drive_all(parts)
@@ -225,21 +243,58 @@ class Crew(Loop):
         if ending is not None:
             self.run = ended(self.run, ending)
 
+    async def _split(self) -> bool:
+        """Cut what is left of the walk into shares; return whether it could be."""
+        cut, self._cut = self._cut, None
+        if cut is None:
+            return False
+        if self._unit is not None:
+            await self._unit.rest()
+        given = await ask(cut, self.run, self.pacer.workers or 1)
+        if given.error is not None:
+            self._reporter.log.warning(
+                "the walk could not be cut: one worker goes on",
+                error=said_of_error(given.error),
+            )
+        if not isinstance(given.value, Parts):
+            return False
+        self.man(given.value)
+        return True
+
     async def _drive_all(self, parts: Parts) -> None:
-        count = min(parts.terms.workers, len(self._queue))
-        workers = [
-            asyncio.create_task(self._work_through(parts, number))
-            for number in range(1, count + 1)
-        ]
-        if not workers:
-            return
+        """Have as many workers as there is work for, until there is none."""
+        workers: dict[int, asyncio.Task[None]] = {}
         try:
-            await asyncio.wait(workers, return_when="FIRST_EXCEPTION")
+            while True:
+                # Listened to first: what rings while workers are hired is not lost.
+                ringing = asyncio.create_task(self._bell.wait(None))
+                await asyncio.sleep(0)
+                if self._hire(parts, workers):
+                    some = (ringing, *workers.values())
+                    await asyncio.wait(some, return_when="FIRST_COMPLETED")
+                await end_all((ringing,))
+                if not workers:
+                    return
+                for number, worker in list(workers.items()):
+                    if worker.done():
+                        workers.pop(number).result()
         finally:
-            await end_all(workers)
-        for worker in workers:
-            if not worker.cancelled():
-                worker.result()
+            await end_all(workers.values())
+
+    def _hire(self, parts: Parts, workers: dict[int, asyncio.Task[None]]) -> bool:
+        """Add workers to *workers*, by number, if some are missing.
+
+        Those that are too many by now wait for work: see `Pacer.duty`.
+
+        Returns:
+            Whether there are any.
+        """
+        wanted = min(self.pacer.workers or parts.terms.workers, parts.terms.most())
+        for number in range(1, wanted + 1):
+            if number not in workers and self._queue and not self._whole.over:
+                work = self._work_through(parts, number)
+                workers[number] = asyncio.create_task(work)
+        return bool(workers)
 
     async def _work_through(self, parts: Parts, number: int) -> None:
         """Drive one share after the other, until there are none or the run is over."""
@@ -268,6 +323,7 @@ class Crew(Loop):
             bell=self._bell,
             clock=self._clock,
             reporter=voice,
+            worker=number,
         )
         share.driven_by(loop)
         await loop.drive()

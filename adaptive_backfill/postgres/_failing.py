@@ -51,6 +51,11 @@ class Failing:
         """Return how many keys the next batch may take."""
         return 1 if self.aside is not None else self._shrinking.of(declared)
 
+    @property
+    def taken(self) -> int:
+        """How many keys the last batch was for."""
+        return 1 if self.aside is not None else self._shrinking.size
+
     def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
         """Hear what ended an attempt.
 

@@ -44,6 +44,11 @@ class GivingWay:
         """Return the rows that the next batch may have."""
         return None if self._declared is None else self._shrinking.of(self._declared)
 
+    @property
+    def taken(self) -> int | None:
+        """How many rows the last batch was for."""
+        return self._size
+
     def retuned(self, declared: int | None) -> None:
         """Hear of another declared size, which is in force by now."""
         self._declared = self._size = declared

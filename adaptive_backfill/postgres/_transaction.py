@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -25,13 +26,14 @@ from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._engine.outlast import finish, outlast
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import as_checkpoint_error
-from adaptive_backfill._ports import Handle, Lease
+from adaptive_backfill._ports import Handle, Lease, Measured
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._connecting import Connection, application_name
 from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_lease import PostgresLease
+from adaptive_backfill.postgres._wal_meter import WalMeter
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
@@ -72,6 +74,11 @@ class Hears(Protocol):
         """Hear that a batch was committed."""
         ...
 
+    @property
+    def taken(self) -> int | None:
+        """How many rows or keys the batch was for, where that is known."""
+        ...
+
 
 class Transaction:
     """One run's batches as transactions on its pool.
@@ -91,6 +98,7 @@ class Transaction:
         hears: Is told what becomes of each attempt.
         apart: Whether it is wanted so that the checkpoint is not kept with the data.
         gives_way: Whether a batch is cancelled when somebody waits for it.
+        wal: Counts the WAL of its batches.
 
     Attributes:
         lease: The run's hold of its name.
@@ -110,6 +118,7 @@ class Transaction:
         hears: Hears | None = None,
         apart: bool = False,
         gives_way: bool = False,
+        wal: WalMeter | None = None,
     ) -> None:
         self.lease = lease
         self.title = application_name(title)
@@ -119,6 +128,10 @@ class Transaction:
         self._limits = limits
         self._place = place
         self._hears = hears
+        self._wal = wal
+        self._wal_before: int | None = None
+        self._began = 0.0
+        self._measured = Measured(0.0)
         self._guard = Guard(pool, self.title) if gives_way else None
         self._connection: Lent | None = None
         self._open = False
@@ -163,6 +176,13 @@ class Transaction:
         with suppress(*_LOST, asyncpg.PostgresError):
             await self._pool.pool.release(connection, timeout=_SECONDS_TO_ROLL_BACK)
 
+    def measured(self) -> Measured:
+        """Return what the last attempt took, from its BEGIN to its end.
+
+        Of waiting for locks only what was in vain is known: the whole `lock_timeout`.
+        """
+        return self._measured
+
     @property
     def riding(self) -> PostgresLease | None:
         """The lease, where it is saved in the batch's own transaction."""
@@ -171,15 +191,19 @@ class Transaction:
 
     async def _opened(self) -> Lent:
         self._tried = False
+        self._began = monotonic()
         if self._connection is None:
             self._connection = await self._acquired()
         if self._together is None:
             self._together = await self._is_together(self._connection)
         self._open = True
+        self._began = monotonic()
         # Not set again where it is so already: the server tells of each change.
         is_named = self._connection.get_settings().application_name == self.title
         await self._connection.execute(self._begin if is_named else self._begin_named)
         self._tried = True
+        if self._wal is not None:
+            self._wal_before = await self._wal.position(self._connection)
         self._place(self, self._connection)
         return self._connection
 
@@ -197,6 +221,8 @@ class Transaction:
         """Roll an attempt back that *error* has ended, and tell who hears."""
         connection = self._connection
         lost = connection is None or _is_gone(connection)
+        in_vain = isinstance(error, asyncpg.LockNotAvailableError)
+        self._measure(locked=self._limits.lock if in_vain else 0.0)
         if self._hears is not None:
             self._hears.failed(error, tried=self._tried, lost=lost)
         # Interrupted before it was opened, it may still be busy with what was asked.
@@ -244,12 +270,24 @@ class Transaction:
             if not in_doubt or not await self._was_committed(snapshot, done):
                 await self.failed(error)
                 raise
-        self._open = False
-        self._place(self, None)
-        if self._hears is not None:
-            self._hears.done()
+        await self._done(connection)
         if self.riding is None and (done is None or done.rows is not None):
             await self._save_apart(snapshot)
+
+    async def _done(self, connection: Connection) -> None:
+        self._open = False
+        self._place(self, None)
+        self._measure()
+        if self._hears is not None:
+            self._hears.done()
+        if self._wal is not None and self._connection is connection:
+            # The batch is decided: what goes wrong here is for the next to meet.
+            with suppress(*_LOST, asyncpg.PostgresError):
+                await self._wal.count(connection, self._wal_before)
+
+    def _measure(self, *, locked: float = 0.0) -> None:
+        taken = None if self._hears is None else self._hears.taken
+        self._measured = Measured(monotonic() - self._began, taken, locked)
 
     async def _save_in(
         self,

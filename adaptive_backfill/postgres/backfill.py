@@ -21,12 +21,14 @@ from adaptive_backfill._engine.memory_store import MemoryStore
 from adaptive_backfill._ports import Lease
 from adaptive_backfill.errors import BackfillError, ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._faults import Kind, kind_of
 from adaptive_backfill.postgres._giving_way import GivingWay, Yielding
 from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
 from adaptive_backfill.postgres._own import Own, begin_to_work_for
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._transaction import Transaction
+from adaptive_backfill.postgres._wal_meter import WalMeter
 from adaptive_backfill.postgres.store import PostgresStore
 
 __all__ = ["PostgresBackfill", "limits_of"]
@@ -67,6 +69,7 @@ class PostgresBackfill(Backfill[State]):
     _connection: Own[Connection | None] = Own(None)
     _transaction: Own[Transaction | None] = Own(None)
     _giving_way: GivingWay | None = None
+    _wal: WalMeter | None = None
 
     @property
     def connection(self) -> Connection:
@@ -111,6 +114,7 @@ class PostgresBackfill(Backfill[State]):
             )
         apart = options.checkpoint is None
         retry = backfill.yields_by(options)
+        wal = backfill.weighing_wal()
         options = changed(options, {"checkpoint": checkpoint, "retry": retry})
         limits = limits_of(options.timeout, backfill.lock_timeout)
         work = replace(
@@ -121,6 +125,8 @@ class PostgresBackfill(Backfill[State]):
             resources=lambda: backfill.opened_by(run_pool),
             pool=lambda: run_pool.pool,
             retuned=partial(backfill.retuned, prepared.work.retuned),
+            wal=wal.written,
+            too_much=_was_too_much,
         )
         return prepared._replace(work=work, options=options)
 
@@ -137,6 +143,7 @@ class PostgresBackfill(Backfill[State]):
             hears=self._giving_way,
             apart=apart,
             gives_way=self.can_spare_one_of(run_pool.pool),
+            wal=self._wal,
         )
 
     def yields_by(self, options: RunOptions) -> Retry:
@@ -154,6 +161,11 @@ class PostgresBackfill(Backfill[State]):
             retry.on,
             giving_way=self._giving_way,
         )
+
+    def weighing_wal(self) -> WalMeter:
+        """Return what counts the WAL of this run's batches, while there is a cap."""
+        self._wal = WalMeter(lambda: self.max_wal_per_second is not None)
+        return self._wal
 
     def retuned(
         self,
@@ -190,6 +202,13 @@ class PostgresBackfill(Backfill[State]):
         """Hear of the transaction of the batch under way, and of its end."""
         self._transaction = transaction
         self._connection = connection
+
+
+def _was_too_much(error: BaseException) -> bool:
+    """Whether a smaller batch may fare better than the one that ended in *error*."""
+    if isinstance(error, asyncpg.DeadlockDetectedError):
+        return True
+    return kind_of(error, lost=False) is Kind.TOO_MUCH
 
 
 def limits_of(timeout: float | None, lock_timeout: float) -> Limits:

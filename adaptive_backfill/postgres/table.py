@@ -34,6 +34,10 @@ from adaptive_backfill.postgres.workers import CrewSession
 
 __all__ = ["TableBackfill"]
 
+MOST_WORKERS = 16
+"""Batches at once that a running run may be told to do, if its pool has as many
+connections; more would need more shares, too."""
+
 _ROWS_ANSWERS = ("None (all done)", "the number of rows done", "Halt", "Fail")
 
 
@@ -154,6 +158,11 @@ class TableBackfill(SettingAside, Planning):
                 "it does not say what to do: set `statement`, with {batch} in its "
                 "WHERE, or define `async def handle_rows(self, rows, connection)`"
             )
+        if backfill.workers > 1 and backfill.pace is not None:
+            problems.append(
+                f"workers={backfill.workers} and pace: with a pace their number "
+                f"follows; say pace = Adaptive(max_workers={backfill.workers})"
+            )
         if problems:
             raise ConfigurationError(problems, subject=cls.__qualname__)
         prepared = super()._adapted(prepared)
@@ -171,12 +180,22 @@ class TableBackfill(SettingAside, Planning):
         """Return what this run's workers go by."""
         return Terms(
             self.workers,
+            self._most_workers,
             self._walking,
             self.follow,
             begin=self.begin_to_work,
             begun_anew=self.begun_anew,
             ended=self.workers_ended,
         )
+
+    def _most_workers(self) -> int:
+        """Return how many workers there may come to be, by the pace and the pool."""
+        pool = self._walking().pool
+        most = MOST_WORKERS if self.pace is None else self.pace.max_workers
+        if isinstance(pool, asyncpg.Pool):
+            # One connection is for the lease, the health checks and the guard.
+            most = min(most, pool.get_max_size() - 1)
+        return max(self.workers, most)
 
     async def begun_anew(self) -> None:
         """Forget what an earlier walk has set aside."""
@@ -203,7 +222,7 @@ class TableBackfill(SettingAside, Planning):
 
     @override
     def batches_at_once(self) -> int:
-        return self.workers
+        return max(self.workers, MOST_WORKERS)
 
     @override
     def opened_by(self, run_pool: RunPool) -> Walk:

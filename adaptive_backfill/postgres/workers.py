@@ -66,13 +66,14 @@ class CrewSession(Session):
         return cast("Opened", given.value)
 
     async def _in_shares(self, opened: Opened) -> Opened:
-        """Return where the run stands, with all of its shares taken."""
+        """Return where the run stands, with all of its shares taken, if it has any."""
         pool = self._work.pool
         # One that was given as a callable could not be looked at before.
         check_size(pool() if callable(pool) else pool, self._terms.workers, "pool")
         lease, cursor = self._lease, opened.run.state
         if lease is None or not isinstance(cursor, Cursor):
             return opened
+        self._loop_type = Crew
         if self._work.state_given:
             kept = await lease.load()
             if kept is not None and isinstance(kept.state, Cursor) and kept.state.cut:
@@ -82,31 +83,55 @@ class CrewSession(Session):
                     "initial_state is ignored: the checkpoint is cut into shares; "
                     "pass restart=True to begin anew"
                 )
-        cut = cursor.cut or await self._cut(cursor, opened.run)
-        if cut is None or cursor.end is None:
+        if cursor.cut is None and self._terms.workers == 1:
             return opened
+        parts = await self._parts_of(opened.run, cursor, self._terms.workers)
+        if parts is None:
+            if not self.control.wishes.stop:
+                return opened
+            early = stopped("stopped while starting")
+            return Opened(RunState(None, ending=early))
+        self._parts = parts
+        begun = any(share.run.batches for share in parts.shares)
+        return opened._replace(run=parts.sum(), resumed=opened.resumed or begun)
+
+    async def _split(self, run: RunState, workers: int) -> Parts | None:
+        """Cut what is left of a walk that was whole until now."""
+        if not isinstance(run.state, Cursor):
+            return None
+        parts = await self._parts_of(run, run.state, workers)
+        if parts is not None:
+            self._parts = parts = parts._replace(own_batches=run.own_batches)
+        return parts
+
+    async def _parts_of(
+        self, run: RunState, cursor: Cursor, workers: int
+    ) -> Parts | None:
+        """Return the shares of *cursor*, all of them taken; `None` if it stays whole.
+
+        Also where the run is to stop before they are.
+        """
+        lease = self._lease
+        cut = cursor.cut or await self._cut(cursor, run, workers)
+        if cut is None or cursor.end is None or lease is None:
+            return None
         keys = ranges(cut.after, cursor.end, cut.ends)
         self._shares = [
             Share(f"{number}/{len(keys)}", each) for number, each in enumerate(keys, 1)
         ]
         for share in self._shares:
             if not await self._take_share(share, anew=cursor.cut is None):
-                early = stopped("stopped while starting")
-                return Opened(RunState(None, ending=early))
+                return None
         if cursor.cut is None:
             cursor = replace(cursor, cut=cut)
-            await self._remember(lease, cursor, opened.run)
-        self._parts = Parts(
+            await self._remember(lease, cursor, run)
+        return Parts(
             self._terms, self._shares, cursor, cut, self._take_share, self.run_id
         )
-        self._loop_type = Crew
-        begun = any(share.run.batches for share in self._shares)
-        return opened._replace(run=self._parts.sum(), resumed=opened.resumed or begun)
 
-    async def _cut(self, cursor: Cursor, run: RunState) -> Cut | None:
+    async def _cut(self, cursor: Cursor, run: RunState, workers: int) -> Cut | None:
         """Return where to cut what is left of the walk; `None` to leave it whole."""
-        workers = self._terms.workers
-        if workers == 1 or cursor.end is None:
+        if cursor.end is None:
             return None
         within = Range(cursor.last, cursor.end)
         ends = await self._terms.walk().cut(within, workers * SHARES_A_WORKER)
@@ -155,6 +180,8 @@ class CrewSession(Session):
         loop = super()._make_loop(run, unit)
         if isinstance(loop, Crew) and self._parts is not None:
             loop.man(self._parts)
+        elif isinstance(loop, Crew):
+            loop.cuts_by(self._split)
         return loop
 
     @override

@@ -1,0 +1,43 @@
+"""How much WAL the batches of a run write.
+
+By where the server's WAL goes to from a batch's BEGIN to its COMMIT: so what others
+write in that time counts, too, and what they write between two batches does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adaptive_backfill.postgres._connecting import Connection
+
+__all__ = ["WalMeter"]
+
+_POSITION = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8"
+
+
+class WalMeter:
+    """Counts the WAL of one run, while somebody wants to know.
+
+    Args:
+        wanted: Whether anybody does: each look is a round trip.
+    """
+
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        self.wanted = wanted
+        self._written = 0
+
+    async def written(self) -> int:
+        """Return the bytes of all batches that were counted."""
+        return self._written
+
+    async def position(self, connection: Connection) -> int | None:
+        """Return where the WAL goes to by now; `None` where nobody wants to know."""
+        if not self.wanted():
+            return None
+        position: int = await connection.fetchval(_POSITION)
+        return position
+
+    async def count(self, connection: Connection, since: int | None) -> None:
+        """Count what was written *since* a position."""
+        if since is not None:
+            self._written += await connection.fetchval(_POSITION) - since
