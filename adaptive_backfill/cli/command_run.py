@@ -32,7 +32,8 @@ __all__ = ["run"]
     metavar="OPTION=VALUE",
     multiple=True,
     help="Override an option or a parameter of the class: timeout=30 (seconds), "
-    "mode=sync, checkpoint=none, restart=true. A pool is given by its DSN, or else by "
+    "mode=sync, checkpoint=none, restart=true, pace=adaptive, duty=0.5, "
+    'windows="22:00-06:00 Europe/Berlin". A pool is given by its DSN, or else by '
     "the environment variable DATABASE_URL.",
 )
 @click.option("--log-json", is_flag=True, help="Print JSON lines, and nothing else.")

@@ -88,6 +88,11 @@ def stop(target: str, store: str | None) -> None:
 @click.argument("pairs", metavar="OPTION=VALUE...", nargs=-1, required=True)
 @_asks
 def set_(target: str, pairs: tuple[str, ...], store: str | None) -> None:
-    """Change batch_size or delay_between_batches of a running backfill."""
+    """Change the pace of a running backfill, until it ends.
+
+    There are batch_size, delay_between_batches, duty (a share of the time),
+    max_rows_per_second, max_wal_per_second (bytes), windows (such as "22:00-06:00
+    Europe/Berlin") and workers; none takes a limit away.
+    """
     values = {name: literal(text) for name, text in pairs_from(pairs).items()}
     tell(_asked(target, store, lambda place: outside.retune(place, values)))

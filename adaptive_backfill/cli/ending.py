@@ -15,7 +15,7 @@ from adaptive_backfill.cli.hints import hint_for
 from adaptive_backfill.cli.running import Ended
 from adaptive_backfill.cli.stream import put
 from adaptive_backfill.cli.trouble import explained, said
-from adaptive_backfill.cli.words import duration, plural, shown
+from adaptive_backfill.cli.words import duration, plural, shown, spent
 from adaptive_backfill.errors import ConfigurationError, LeaseLost
 
 __all__ = ["exit_code", "log_ending", "tell_ending"]
@@ -76,6 +76,9 @@ def log_ending(ended: Ended) -> None:
         rows=result.rows,
         batches=result.batches,
         duration=round(result.duration, 3),
+        busy=round(result.busy, 3),
+        paused=round(result.paused, 3),
+        delayed=round(result.delayed, 3),
         reasons=[str(reason) for reason in result.reasons],
         **({} if result.error is None else {"error": said(result.error)}),
     )
@@ -122,6 +125,9 @@ def _counts(result: RunResult) -> Iterator[str]:
     if result.status is not RunStatus.SKIPPED:
         paused = f", {duration(result.paused)} of it paused" if result.paused else ""
         yield f"{_done(result)} {duration(result.duration)}{paused}."
+        where = spent(result)
+        if where is not None:
+            yield f"Its time: {where}."
     if result.quarantined:
         aside = plural(result.quarantined, "row")
         yield (

@@ -14,6 +14,7 @@ from adaptive_backfill.cli.words import (
     condition,
     duration,
     extent,
+    pace,
     plural,
     rate,
     reasons_of,
@@ -127,9 +128,11 @@ def _described(progress: Progress, ending: RunResult | None) -> Iterator[str]:
     yield f"  {', '.join(facts)}"
     if progress.status not in OVER:
         speed = None if progress.rate is None else rate(progress.rate)
-        pace = [each for each in (speed, remaining(progress)) if each]
-        if pace:
-            yield f"  {', '.join(pace)}"
+        how_fast = [speed, remaining(progress), pace(progress)]
+        if any(how_fast):
+            yield f"  {', '.join(each for each in how_fast if each)}"
+        if progress.pace is not None:
+            yield f"  pace changed: {progress.pace}"
         yield f"  {condition(progress)}"
     elif why := reasons_of(progress.reasons) if ending is None else _why(ending):
         yield f"  {why}"

@@ -15,6 +15,7 @@ from adaptive_backfill.cli.words import (
     condition,
     duration,
     extent,
+    pace,
     plural,
     rate,
     remaining,
@@ -99,6 +100,9 @@ def _details(progress: Progress) -> list[str]:
         details.append(plural(progress.batches, "batch"))
     if progress.batch_size is not None:
         details.append(f"{progress.batch_size:,} rows each")
+    how_much = pace(progress)
+    if how_much is not None:
+        details.append(how_much)
     return details
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import msgspec.inspect
 
+from adaptive_backfill import Adaptive
 from adaptive_backfill.cli.declared import Declared
 from adaptive_backfill.cli.trouble import Trouble
+from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["literal", "overrides_from", "pairs_from"]
 
+_ADAPTIVE = re.compile(r"adaptive\((.*)\)", re.IGNORECASE)
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _TEXTS = ("name", "mode", "if_running", "telemetry_prefix")
 """Options that are words, and never a number that only looks like one."""
@@ -70,6 +74,8 @@ def literal(text: str) -> Any:
 def _value(declared: Declared, name: str, text: str) -> object:
     if name in _TEXTS:
         return text
+    if name == "pace":
+        return _pace(text)
     if name == "initial_state":
         return _typed(name, text, declared.state_type)
     if name in declared.parameters:
@@ -77,6 +83,24 @@ def _value(declared: Declared, name: str, text: str) -> object:
     if name in declared.options and name in _TEXTS_OF_TABLES:
         return None if text.lower() == "none" else text
     return literal(text)
+
+
+def _pace(text: str) -> object:
+    """Return the pace that *text* writes: adaptive, or Adaptive(target=0.05)."""
+    if text.lower() == "adaptive":
+        return Adaptive()
+    found = _ADAPTIVE.fullmatch(text)
+    if found is None:
+        return literal(text)
+    arguments = pairs_from([each for each in found[1].split(",") if each.strip()])
+    try:
+        return Adaptive(**{name: literal(value) for name, value in arguments.items()})
+    except TypeError as error:
+        problem = str(error)
+    except ConfigurationError as error:
+        problem = "; ".join(error.problems)
+    msg = f"--set pace={text}: {problem}."
+    raise Trouble(msg)
 
 
 def _typed(name: str, text: str, wanted: Any) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from adaptive_backfill import OK, Halt, Pause, Progress, Slow
+from adaptive_backfill import OK, Halt, Pause, Progress, RunResult, Slow
 
 __all__ = [
     "OVER",
@@ -12,12 +12,14 @@ __all__ = [
     "condition",
     "duration",
     "extent",
+    "pace",
     "plural",
     "rate",
     "reasons_of",
     "remaining",
     "share_of",
     "shown",
+    "spent",
 ]
 
 OVER = ("done", "halted", "failed", "stopped", "skipped")
@@ -101,6 +103,37 @@ def remaining(progress: Progress) -> str | None:
     """Return how long it will still take, where that is known and worth saying."""
     seconds = round(progress.eta or 0)
     return f"{duration(seconds)} left" if seconds else None
+
+
+def pace(progress: Progress) -> str | None:
+    """Return how much a run works at present, where that is not all of the time."""
+    parts = []
+    if progress.level is not None and progress.level > 1:
+        parts.append(f"{progress.level:.1f} workers")
+    if progress.duty < 0.995:
+        parts.append(f"working {_percent(progress.duty)} of the time")
+    return ", ".join(parts) or None
+
+
+def spent(result: RunResult) -> str | None:
+    """Return where the time of a run went, where it was not all work."""
+    if result.duration <= 0 or not (result.delayed or result.paused):
+        return None
+    waited = sorted(result.waited.items(), key=lambda each: -each[1])
+    by = ", ".join(f"{name} {duration(seconds)}" for name, seconds in waited)
+    parts = [f"busy {_percent(result.busy / result.duration)}"]
+    if result.paused:
+        share = f"paused {_percent(result.paused / result.duration)}"
+        parts.append(f"{share} ({by})" if by else share)
+    if result.delayed:
+        parts.append(f"delayed {_percent(result.delayed / result.duration)}")
+    if result.locked:
+        parts.append(f"waiting for locks {duration(result.locked)}")
+    return ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{min(1.0, share):.0%}"
 
 
 def condition(progress: Progress, since: str = "") -> str:

@@ -103,6 +103,19 @@ def test_set_refuses_what_cannot_be_changed(command: Command) -> None:
     assert "'timeout' cannot be set on a running run" in answer.err
 
 
+def test_set_knows_every_knob_of_the_pace(command: Command) -> None:
+    command("run", "jobs:Count")
+
+    answer = command(
+        *("set", "jobs:Count", "duty=0.5", "max_rows_per_second=none", "workers=2"),
+        "windows=Mon-Fri 22:00-06:00 Europe/Berlin",
+    )
+
+    # All of it is understood, and nobody is there to hear of it.
+    assert answer.code == 1
+    assert "'count' is not running" in answer.err
+
+
 @pytest.mark.parametrize("asking", ASKING)
 def test_an_unknown_name_is_refused_with_what_is_near(
     command: Command, asking: str

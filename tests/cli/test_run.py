@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,20 @@ def test_a_finished_run_says_what_was_done(command: Command) -> None:
     assert second.startswith("  10 rows in 5 batches; it took ")
     assert "backfill started" in answer.err
     assert "backfill done" in answer.err
+
+
+def test_a_run_that_rested_says_where_its_time_went(command: Command) -> None:
+    answer = command("run", "jobs:Count", "--set", "delay_between_batches=0.02")
+
+    (line,) = [each for each in answer.out.splitlines() if "Its time" in each]
+    assert re.fullmatch(r"  Its time: busy \d+%, delayed \d+%\.", line)
+
+
+def test_a_run_at_a_pace_says_what_it_changed_and_why(command: Command) -> None:
+    answer = command("run", "jobs:Count", "--set", "pace=adaptive")
+
+    assert answer.code == 0
+    assert "pace changed: first look, no gauge says otherwise" in answer.err
 
 
 def test_a_single_operation_says_its_result(command: Command) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from adaptive_backfill import DONE, Backfill, Done
-from adaptive_backfill.cli.declared import declared_by
+from adaptive_backfill import DONE, Adaptive, Backfill, Done
+from adaptive_backfill.cli.declared import Declared, declared_by
 from adaptive_backfill.cli.values import literal, overrides_from
 from tests.cli.conftest import Answer
 
@@ -51,6 +51,40 @@ def test_options_and_parameters_become_what_the_class_declares(
 
     assert answer.code == 0
     assert "(7, datetime.date(2025, 6, 1), 30.0, 'sync')" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("text", "pace"),
+    [
+        ("adaptive", Adaptive()),
+        ("Adaptive()", Adaptive()),
+        ("Adaptive(target=0.05, max_workers=2)", Adaptive(target=0.05, max_workers=2)),
+        ("none", None),
+    ],
+)
+def test_a_pace_is_written_as_in_python(text: str, pace: object) -> None:
+    declared = Declared(Backfill, "users", None, frozenset(), ())
+
+    assert overrides_from(declared, [f"pace={text}"]) == {"pace": pace}
+
+
+@pytest.mark.parametrize(
+    ("pace", "problem"),
+    [
+        ("fast", "pace must be an Adaptive(...), or None, not 'fast'"),
+        ("adaptive(tarket=1)", "unexpected keyword argument 'tarket'"),
+        ("adaptive(target=-1)", "target must be seconds above 0"),
+        ("adaptive(5)", "'5' is not option=value"),
+    ],
+)
+def test_a_pace_that_means_nothing_is_a_sentence_and_exit_code_2(
+    command: Command, pace: str, problem: str
+) -> None:
+    answer = command("run", "jobs:Count", "--set", f"pace={pace}")
+
+    assert answer.code == 2
+    assert problem in answer.err
+    assert "Traceback" not in answer.err
 
 
 class Client:
