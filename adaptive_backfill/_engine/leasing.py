@@ -31,11 +31,13 @@ class Skipped:
         why: The other run's ending, or what it is doing.
         batches: What the store knows of the other run.
         rows: What the store knows of the other run.
+        quarantined: Rows that it set aside, where it has ended.
     """
 
     why: str
     batches: int = 0
     rows: int = 0
+    quarantined: int = 0
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -127,7 +129,7 @@ def skipped(ending: RunResult) -> Skipped:
     why = f"run {ending.run_id} ended: {ending.status}"
     if ending.reasons:
         why = f"{why} ({'; '.join(map(str, ending.reasons))})"
-    return Skipped(why, ending.batches, ending.rows)
+    return Skipped(why, ending.batches, ending.rows, ending.quarantined)
 
 
 def leases_of(store: object) -> LeaseStore:

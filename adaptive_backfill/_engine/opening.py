@@ -108,8 +108,10 @@ async def total_of(work: Work, run: RunState, log: FilteringBoundLogger) -> int 
     given = await ask(work.total)
     if is_count(given.value, least=0):
         return cast("int", given.value)
-    # Only the share and the eta hang on it, and a run does not.
-    log.warning("total is not known", gave=repr(given.error or given.value))
+    # Only the share and the eta hang on it, and a run does not. `None` is an answer, as
+    # of a table that was never analyzed, whose total nobody may have asked for.
+    say = log.info if given.error is None and given.value is None else log.warning
+    say("total is not known", gave=repr(given.error or given.value))
     return None
 
 

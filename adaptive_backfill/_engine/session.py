@@ -390,6 +390,7 @@ class Session:
             reasons=why.reasons,
             batches=why.batches,
             rows=why.rows,
+            quarantined=why.quarantined,
         )
         self._reporter.log.info("backfill skipped", reason=why.why)
         return self._result

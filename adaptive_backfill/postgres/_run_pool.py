@@ -15,6 +15,8 @@ from adaptive_backfill.postgres._store_pool import Pool, PoolSource, pool_of
 __all__ = ["RunPool", "check_size"]
 
 _SECONDS_TO_CONNECT = 10.0
+_STATEMENTS = 100
+"""Prepared statements that asyncpg keeps by default."""
 
 
 class RunPool:
@@ -77,8 +79,26 @@ class RunPool:
             timeout=_SECONDS_TO_CONNECT,
             command_timeout=self._command_timeout,
             server_settings={"application_name": name},
+            statement_cache_size=await self._statements_to_keep(),
         )
         return self
+
+    async def _statements_to_keep(self) -> int:
+        """Return how many prepared statements a connection may have: none by a pooler.
+
+        A pooler makes up the process id that it tells, since the server's changes; and
+        in transaction mode it loses prepared statements.
+        """
+        connection = await asyncpg.connect(
+            self._dsn, timeout=_SECONDS_TO_CONNECT, statement_cache_size=0
+        )
+        try:
+            pid = await connection.fetchval(
+                "SELECT pg_backend_pid()", timeout=_SECONDS_TO_CONNECT
+            )
+        finally:
+            await connection.close(timeout=_SECONDS_TO_CONNECT)
+        return _STATEMENTS if pid == connection.get_server_pid() else 0
 
     async def __aexit__(
         self,

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from adaptive_backfill import Progress, Run
 from adaptive_backfill.postgres import TableBackfill
@@ -178,3 +179,20 @@ def test_places_are_in_the_order_of_the_values(ordered: list[object]) -> None:
 @pytest.mark.parametrize("value", ["a", b"a", True, None, timedelta(1)], ids=repr)
 def test_what_has_no_place_has_none(value: object) -> None:
     assert place_of(value) is None
+
+
+@pytest.mark.asyncio
+async def test_a_table_that_was_never_analyzed_is_no_reason_to_warn(pool: Pool) -> None:
+    await pool.execute(
+        "CREATE TABLE fresh (id int PRIMARY KEY);INSERT INTO fresh VALUES (1)"
+    )
+
+    class Fresh(TableBackfill):
+        table = "fresh"
+        statement = "UPDATE fresh SET id = id WHERE {batch}"
+
+    with capture_logs() as logs:
+        await Fresh.run(pool=pool)
+
+    said = [line["log_level"] for line in logs if line["event"] == "total is not known"]
+    assert said == ["info"]

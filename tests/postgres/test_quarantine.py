@@ -594,3 +594,15 @@ async def test_timeouts_to_the_last_row_fail_with_the_timeout(pool: Pool) -> Non
 
     assert isinstance(result.error, BatchTimeout)
     assert result.quarantined == 0
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_skipped_tells_what_the_one_before_set_aside(
+    pool: Pool,
+) -> None:
+    await poisoned(pool, 100, 7)
+    done(await Divide.run(pool=pool, once=True))
+
+    result = await Divide.run(pool=pool, once=True)
+
+    assert (result.status, result.quarantined) == (RunStatus.SKIPPED, 1)

@@ -260,3 +260,17 @@ async def test_what_is_asked_before_and_after_goes_through_the_pooler(
     assert (result.rows, finished.run_id) == (400, result.run_id)
     assert await CountUp.failures(pool=pooled) == []
     assert await times_done(pooled) == {1: 400}
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_opens_its_own_pool_sees_that_a_pooler_is_there(
+    pooler: int, pooled: Pool, database: str
+) -> None:
+    await numbered(pooled, 400)
+    dsn = through(pooler, database)
+
+    result = done(await CountUp.run(dsn=dsn, workers=2))
+
+    assert result.rows == 400
+    assert await CountUp.failures(dsn=dsn) == []
+    assert await times_done(pooled) == {1: 400}
