@@ -53,6 +53,36 @@ def test_a_plain_result_comes_back_as_it_was() -> None:
     assert kept(result) == result
 
 
+def test_where_the_time_went_comes_back_as_it_was() -> None:
+    result = result_with(
+        busy=61.0, delayed=9.0, locked=0.5, waited={"lag": 29.0, "operator": 1.0}
+    )
+
+    assert kept(result) == result
+
+
+def test_a_result_of_an_older_version_tells_nothing_of_its_time() -> None:
+    text = (
+        '{"name":"users","run_id":"r1","status":"done","state":{"text":"3","shown":'
+        '"3"},"result":{"text":"null","shown":"None"},"reasons":[],"error":null,'
+        '"batches":3,"rows":30,"duration":1.5,"paused":0.5,"resumed":true,'
+        '"quarantined":4,"hook_errors":[]}'
+    )
+
+    read = result_from(text)
+
+    assert (read.state, read.rows, read.paused) == (3, 30, 0.5)
+    assert (read.busy, read.delayed, read.locked, read.waited) == (0.0, 0.0, 0.0, {})
+
+
+def test_the_pace_comes_back_with_the_progress() -> None:
+    progress = Progress(
+        "users", "r1", "running", level=2.5, duty=0.8, pace="load 0.5: 2.0 -> 2.5"
+    )
+
+    assert progress_from(progress_text(progress)) == progress
+
+
 def test_a_plain_progress_comes_back_as_it_was() -> None:
     slow = Slow("busy")
     progress = Progress(

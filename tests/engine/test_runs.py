@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from adaptive_backfill import (
     Backfill,
@@ -21,6 +23,8 @@ from adaptive_backfill import (
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._ports import Held, Lease
 from adaptive_backfill.errors import ConfigurationError, NotRunning
+from adaptive_backfill.testing import FakeClock, start
+from tests.engine.pacing import Plant, planted
 
 from .sharing import AsyncStore
 
@@ -126,6 +130,44 @@ async def test_a_stop_and_new_values_reach_the_run(store: MemoryStore) -> None:
 
     assert heard.stop
     assert heard.values == {"batch_size": 50, "delay_between_batches": 2.0}
+
+
+@pytest.mark.asyncio
+async def test_every_knob_of_the_pace_reaches_a_run_in_another_process(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock(datetime(2026, 11, 25, 12, tzinfo=UTC))
+    store = SqliteStore(tmp_path / "runs.db")
+    given = planted(clock, batch_size=10, fixed=0.5, batches=400)
+
+    with capture_logs() as lines:
+        async with start(
+            Plant, clock, **given, checkpoint=Checkpoint(store, NAME)
+        ) as under_way:
+            while not given["did"]:
+                await asyncio.sleep(0)
+            await Runs(store).set(
+                NAME,
+                duty=0.5,
+                windows=["22:00-06:00 Europe/Berlin"],
+                max_rows_per_second=100,
+                workers=3,
+            )
+            while under_way.progress.status != "paused":
+                await asyncio.sleep(0)
+            seen = under_way.progress
+            under_way.stop()
+            await under_way.wait()
+
+    (warned,) = [line for line in lines if line["log_level"] == "warning"][:1]
+    assert seen.duty == 0.5
+    assert [str(why) for why in seen.reasons] == [
+        "outside of the window 22:00-06:00 Europe/Berlin: until 2026-11-25 22:00 CET"
+    ]
+    assert (warned["event"], warned["options"]) == (
+        "cannot be set on this run",
+        ["workers"],
+    )
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,7 @@ ignore that mypy would not find is an error itself, an unused ignore.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from typing import ClassVar, Generic, Literal, TypeVar, assert_never, assert_typ
 from adaptive_backfill import (
     DONE,
     OK,
+    Adaptive,
     Answer,
     Backfill,
     Checkpoint,
@@ -97,6 +98,11 @@ class MigrateUsers(Backfill[int]):
     health_timeout = timedelta(seconds=1)
     evaluate = quorum(0.5)
     batch_size = 100
+    pace = Adaptive(target=0.05, max_workers=2)
+    duty = 0.5
+    max_rows_per_second = 5_000
+    windows = ["Mon-Fri 22:00-06:00 Europe/Berlin"]
+    canary = 1_000
     timeout = 60.0
     delay_between_batches = 1
     max_pause = timedelta(hours=1)
@@ -120,6 +126,10 @@ class MigrateUsers(Backfill[int]):
         return Next(state + len(users), rows=len(users))
 
     async def on_success(self, state: int) -> None: ...
+
+    async def on_canary(self, result: RunResult) -> bool:
+        assert_type(result.waited, Mapping[str, float])
+        return result.quarantined == 0
 
     async def on_error(self, error: Exception, state: int) -> None: ...
 
