@@ -234,7 +234,12 @@ class SettingAside(PostgresBackfill[Cursor]):
         async with pool.acquire() as connection:
             committed = False
             try:
-                await connection.execute(limits.begin(application_name(self.name)))
+                await connection.execute(
+                    limits.begin(
+                        connection.get_server_version().major,
+                        application_name(self.name),
+                    )
+                )
                 number = await quarantine.take(connection, key)
                 if number is None:
                     return False

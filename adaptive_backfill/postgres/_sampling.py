@@ -29,7 +29,9 @@ async def rolled_back(pool: Pool, limits: Limits) -> AsyncIterator[Connection]:
     """Lend a connection in a transaction that leaves nothing behind."""
     async with pool.acquire() as connection:
         try:
-            await connection.execute(limits.begin("adaptive_backfill"))
+            await connection.execute(
+                limits.begin(connection.get_server_version().major, "adaptive_backfill")
+            )
             yield connection
         finally:
             if not connection.is_closed():

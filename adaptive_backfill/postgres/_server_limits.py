@@ -7,6 +7,8 @@ from typing import NamedTuple
 __all__ = ["Limits"]
 
 _SECONDS_TO_COMMIT = 30.0
+_TRANSACTION_TIMEOUT = 17
+"""The version of PostgreSQL that brought it."""
 
 
 class Limits(NamedTuple):
@@ -22,12 +24,13 @@ class Limits(NamedTuple):
     lock: float
     idle: float
 
-    def begin(self, name: str | None = None) -> str:
+    def begin(self, version: int, name: str | None = None) -> str:
         """Return one message that opens a transaction under these limits.
 
         `SET LOCAL` only: behind a pooler in transaction mode a session is not ours.
 
         Args:
+            version: The server's major version.
             name: The transaction's `application_name`; `None` for the session's.
         """
         settings = {
@@ -35,6 +38,11 @@ class Limits(NamedTuple):
             "lock_timeout": _milliseconds(self.lock),
             "idle_in_transaction_session_timeout": _milliseconds(self.idle),
         }
+        if version >= _TRANSACTION_TIMEOUT and self.statement is not None:
+            # Only this also ends what stopped in the middle of preparing a statement,
+            # when the server takes it for busy, and it holds its locks for ever.
+            whole = 2 * self.statement + self.idle
+            settings["transaction_timeout"] = _milliseconds(whole)
         if name is not None:
             settings["application_name"] = f"E'{_escaped(name)}'"
         local = (

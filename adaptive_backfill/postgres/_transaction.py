@@ -123,9 +123,9 @@ class Transaction:
         self.lease = lease
         self.title = application_name(title)
         self._pool = pool
-        self._begin = limits.begin()
-        self._begin_named = limits.begin(self.title)
         self._limits = limits
+        # Made once, because a batch may take a millisecond.
+        self._begins: dict[tuple[int, str | None], str] = {}
         self._place = place
         self._hears = hears
         self._wal = wal
@@ -198,14 +198,20 @@ class Transaction:
             self._together = await self._is_together(self._connection)
         self._open = True
         self._began = monotonic()
-        # Not set again where it is so already: the server tells of each change.
-        is_named = self._connection.get_settings().application_name == self.title
-        await self._connection.execute(self._begin if is_named else self._begin_named)
+        await self._connection.execute(self._begin_on(self._connection))
         self._tried = True
         if self._wal is not None:
             self._wal_before = await self._wal.position(self._connection)
         self._place(self, self._connection)
         return self._connection
+
+    def _begin_on(self, connection: Connection) -> str:
+        # Not set again where it is so already: the server tells of each change.
+        is_named = connection.get_settings().application_name == self.title
+        about = connection.get_server_version().major, None if is_named else self.title
+        if about not in self._begins:
+            self._begins[about] = self._limits.begin(*about)
+        return self._begins[about]
 
     async def _acquired(self) -> Lent:
         try:
