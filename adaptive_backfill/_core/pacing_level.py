@@ -208,7 +208,7 @@ def _holding(pace: Pace) -> Pace:
     """Return *pace*, let go once health is back; it grows after that."""
     if pace.healthy < HEALTHY:
         return pace
-    return pace._replace(held=False, settled=0, rates=())
+    return pace._replace(held=False, relieved=0, rates=())
 
 
 def _tripped(pace: Pace) -> Pace:

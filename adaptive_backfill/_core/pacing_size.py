@@ -205,8 +205,7 @@ def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
     if late > AGAIN and sizing.late > AGAIN:
         seconds = max(seconds, batch.seconds * exp(-BELIEVED))
         after = raised(cost, batch.size, seconds)
-    elif sizing.seeking and late < 1.0 / AGAIN:
-        # What came before was a cold one, and no measure.
+    elif _was_no_measure(sizing, batch, late):
         after = at_first(batch.size, batch.seconds)
     spread = sizing.spread + SPREAD_GAIN * (max(surprise, 0.0) - sizing.spread)
     expected = cost.of(batch.size)
@@ -216,6 +215,13 @@ def _learned(sizing: Sizing, batch: Batch, cost: Cost) -> tuple[Sizing, Cost]:
     learned = sizing._replace(cost=after, late=late, spread=spread, density=density)
     a_row = max((seconds - cost.fixed) / batch.size, LEAST_ROWS * seconds / batch.size)
     return learned, Cost(cost.fixed, a_row)
+
+
+def _was_no_measure(sizing: Sizing, batch: Batch, late: float) -> bool:
+    """Whether what came before *batch* was a cold one, or of another world."""
+    if late >= 1.0 / AGAIN or batch.rows == 0:
+        return False
+    return sizing.seeking or sizing.late < 1.0 / AGAIN
 
 
 def _surprise(sizing: Sizing, batch: Batch, late: float) -> float:

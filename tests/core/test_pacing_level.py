@@ -22,6 +22,7 @@ from adaptive_backfill._core.pacing_level import (
     rest_for,
 )
 from adaptive_backfill._core.pacing_memory import NOT_BANNED, aged, banned
+from adaptive_backfill._core.pacing_trial import Trial
 from tests.core.making import few
 
 POLICY = Adaptive()
@@ -284,6 +285,7 @@ def test_a_load_that_is_no_number_counts_as_bad_and_does_not_stay(load: float) -
     pace = paced(pace_at_start(POLICY, 1.0), Seen(load), POLICY)
 
     assert pace.level == 0.5
+    assert paced(pace, Seen(0.8), POLICY).level == 0.5
     assert on(quiet, 30, pace=pace)[-1].level > 1.0
 
 
@@ -299,6 +301,7 @@ def test_a_pause_halves_at_once_and_holds_until_two_good_samples() -> None:
     assert all(step.held for step in held)
     assert not free.held
     assert free.level == 1.0
+    assert paced(free, Seen(0.2), POLICY).level == 1.0
 
 
 def test_after_a_pause_the_level_is_kept_a_tenth_lower_for_a_minute() -> None:
@@ -332,6 +335,24 @@ def test_a_ban_lasts_a_minute_to_ten_and_is_forgotten_after_as_long_again() -> N
     assert aged(ban, 1_200.0) == NOT_BANNED
 
 
+def test_what_is_banned_is_not_gone_above_while_the_load_is_near_the_limit() -> None:
+    pace = paced(pace_at_start(POLICY, 2.0), Seen(1.2), POLICY)
+    steps = [pace]
+    for _ in range(16):
+        steps.append(paced(steps[-1], Seen(0.66), POLICY))
+
+    assert max(step.level for step in steps[:12]) == pytest.approx(1.8)
+    assert steps[-1].level > 1.8
+
+
+def test_while_an_overload_goes_on_its_ban_does_not_run_out() -> None:
+    pace = after(POLICY, [Seen(1.2)] * 40, 2.0)
+
+    assert pace.level == MIN_LEVEL
+    assert pace.overloaded.left == 60.0
+    assert pace.overloaded.limit == pytest.approx(1.8)
+
+
 def test_a_ban_is_forgotten_when_the_load_of_others_falls() -> None:
     def falls(number: int) -> float:
         return 0.8 if number < 2 else 0.05
@@ -355,6 +376,19 @@ def test_a_worker_that_gains_too_little_is_taken_back_and_remembered() -> None:
     assert taken_back.why is not None
     assert "more workers changed the rate by +5%" in taken_back.why
     assert steps[-1].level == 1.0
+
+
+def test_a_first_sample_after_a_step_does_not_judge_a_worker() -> None:
+    # What it measured is for the most part of before the step.
+    trial = Trial(1.0, 1_000.0)
+    pace = Pace(2.0, looked=True, settled=0, trial=trial)
+
+    first = paced(pace, Seen(0.8, rate=1_010.0), POLICY)
+    second = paced(first, Seen(0.8, rate=1_900.0), POLICY)
+
+    assert first.trial == trial
+    assert second.level == 2.0
+    assert second.trial is None
 
 
 def test_a_sample_over_a_moment_is_no_measure_of_a_rate() -> None:
@@ -388,6 +422,9 @@ def test_without_a_gauge_there_is_one_worker_at_most() -> None:
     assert down.level == 1.0
     assert down.why == "no gauge can be read: 3.00 -> 1.00 workers"
     assert up.level == 1.0
+    assert after(POLICY, [Seen(None)], 0.9).why == (
+        "no gauge says otherwise: 0.90 -> 1.00 workers"
+    )
 
 
 def test_the_share_of_a_worker_is_what_the_level_leaves_for_it() -> None:

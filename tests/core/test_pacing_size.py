@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_backfill._core.adaptive import Adaptive
+from adaptive_backfill._core.pacing_cost import Cost
+from adaptive_backfill._core.pacing_density import UNKNOWN_DENSITY
 from adaptive_backfill._core.pacing_size import (
     Batch,
     Sizing,
@@ -260,11 +262,25 @@ def test_later_it_grows_by_half_at_most_and_three_batches_apart() -> None:
     assert all(later - sooner >= 3 for (sooner, _), (later, _) in pairwise(changes))
 
 
-def test_a_cold_first_batch_is_soon_forgotten() -> None:
-    cold = sized(starting(None, POLICY), Batch(0.05, 100, 100), POLICY)
-    steps = on(line(0.001, 5e-6), 40, sizing=cold)
+@pytest.mark.parametrize("seconds", [0.005, 0.05, 0.5, 20.0])
+def test_a_cold_first_batch_is_soon_forgotten(seconds: float) -> None:
+    cold = sized(starting(None, POLICY), Batch(seconds, 100, 100), POLICY)
+    steps = on(USUAL, 60, sizing=cold)
 
-    assert 700 <= steps[-1].size <= 2_500
+    assert 700 <= steps[-1].steady <= 2_000
+
+
+def test_what_a_slow_batch_says_of_the_fixed_part_counts_later() -> None:
+    # Known so little that a batch of another size would tell of the fixed part.
+    cost = Cost(0.001, 5e-6, fixed_doubt=0.0005**2, row_doubt=5e-7**2)
+    sizing = Sizing(1_000, cost=cost, seeking=False, settled=9)
+
+    usual = sized(sizing, Batch(0.00225, 250, 250), POLICY)
+    slow = sized(sizing, Batch(0.0043, 250, 250), POLICY)
+
+    assert slow.steady <= usual.steady
+    assert slow.cost is not None
+    assert slow.cost.fixed > 0.0012
 
 
 def test_a_lone_spike_of_five_times_changes_little() -> None:
@@ -275,6 +291,8 @@ def test_a_lone_spike_of_five_times_changes_little() -> None:
     steps = on(line(0.001, 5e-6), 30, sizing=spiked)
 
     assert spiked.size >= rest.size / 1.15
+    assert spiked.cost is not None
+    assert spiked.cost.of(rest.size) <= 1.1 * expected
     assert steps[-1].size >= rest.size / 1.3
 
 
@@ -381,6 +399,27 @@ def test_through_empty_ground_the_size_grows_to_what_a_dense_batch_may_take() ->
 
     assert empty.size > 3 * rest.size
     assert dense <= 1.5 * POLICY.target
+
+
+def test_empty_batches_do_not_grow_where_density_was_never_seen() -> None:
+    rest = settled()._replace(density=UNKNOWN_DENSITY)
+
+    for _ in range(10):
+        rest = sized(rest, Batch(0.0003, rest.size, 0), POLICY)
+
+    assert rest.size == settled().size
+
+
+def test_empty_batches_that_take_half_the_target_do_not_grow() -> None:
+    policy = Adaptive(overhead=0.001)
+    rest = on(USUAL, 400, policy=policy)[-1]._replace(probing=0)
+    size = rest.steady
+
+    for _ in range(10):
+        rest = sized(rest, Batch(0.06, rest.size, 0), policy)
+
+    assert 0.07 < USUAL(size) < 0.1
+    assert rest.steady == size
 
 
 def test_a_handler_that_never_counts_rows_does_not_grow_on_that() -> None:
