@@ -1,15 +1,21 @@
 """Caps: so many of something a second, and no more.
 
 A batch is done in one go, so what it was too much for its time is waited out after it:
-seen from the begin of any batch to the begin of any later one, the rate is under the
-cap. What a slow batch left unused is not saved up, or a burst would follow.
+from the begin of any batch to the begin of any later one, there is no more than the cap
+allows for that time and a `BURST`. What a slow batch left unused is not saved up
+beyond that.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["NOTHING_SPENT", "Spent", "spent", "wait_until_free"]
+__all__ = ["BURST", "NOTHING_SPENT", "Spent", "spent", "wait_until_free"]
+
+
+BURST = 0.1
+"""Seconds whose worth may be caught up with: who sleeps wakes up late, by a millisecond
+or more, and would always be under the cap by that."""
 
 
 class Spent(NamedTuple):
@@ -34,7 +40,7 @@ def spent(before: Spent, amount: float, limit: float, began: float) -> Spent:
         limit: The cap, above 0, in that unit a second.
         began: When the batch began.
     """
-    return Spent(max(before.free_at, began) + max(0.0, amount) / limit)
+    return Spent(max(before.free_at, began - BURST) + max(0.0, amount) / limit)
 
 
 def wait_until_free(before: Spent, now: float) -> float:

@@ -91,12 +91,13 @@ class Canary:
 
     def heard(self, wishes: Wishes, run: RunState, size: int | None) -> None:
         """Take note of the pause of an earlier run that waited for its approval."""
-        if wishes.paused != waits_for(self._rows) or self.over:
+        if wishes.paused != waits_for(self._rows) or self._waiting:
             return
-        if self.is_due(run, size):
+        if self._hook is None and self.is_due(run, size):
             self._waiting = True
         else:
-            # Begun anew since: there is nothing to look at yet.
+            # There is somebody to ask first; or nothing to look at, because it was
+            # begun anew since.
             self._control.hold(None)
 
     def is_due(self, run: RunState, size: int | None) -> bool:

@@ -256,6 +256,19 @@ async def test_a_run_that_fell_while_it_waited_waits_again_until_resumed() -> No
 
 
 @pytest.mark.asyncio
+async def test_each_run_asks_its_hook_first_whatever_an_earlier_one_waits_for() -> None:
+    store = MemoryStore()
+    checkpoint = Checkpoint(store, "rows")
+
+    async with start(Rows, FakeClock(), checkpoint=checkpoint) as under_way:
+        await until_paused(lambda: under_way.progress.status)
+    looks = Looks(True)
+    result = await run(Rows, FakeClock(), checkpoint=checkpoint, on_canary=looks)
+
+    assert (result.status, [each.rows for each in looks.at]) == (RunStatus.DONE, [30])
+
+
+@pytest.mark.asyncio
 async def test_a_pause_for_a_canary_does_not_hold_up_a_backfill_begun_anew() -> None:
     store = MemoryStore()
     checkpoint = Checkpoint(store, "rows")

@@ -141,7 +141,8 @@ async def test_a_cap_on_wal_that_is_set_later_counts_from_then_on() -> None:
         await under_way.wait()
 
     waits = [round(b - a, 6) for a, b in pairwise(began(given))]
-    assert waits == [0.1, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5]
+    # The first of them has the burst of who was not capped until then.
+    assert waits == [0.1, 0.1, 0.1, 0.1, 0.4, 0.5, 0.5]
 
 
 @pytest.mark.asyncio
