@@ -285,7 +285,7 @@ def test_a_load_that_is_no_number_counts_as_bad_and_does_not_stay(load: float) -
     pace = paced(pace_at_start(POLICY, 1.0), Seen(load), POLICY)
 
     assert pace.level == 0.5
-    assert paced(pace, Seen(0.8), POLICY).level == 0.5
+    assert 0.8 <= (paced(pace, Seen(0.8), POLICY).strain or 0.0) <= 0.9
     assert on(quiet, 30, pace=pace)[-1].level > 1.0
 
 
