@@ -193,7 +193,7 @@ class Batches:
             took = Took(took.began, measured.seconds, measured.size or took.size)
         if isinstance(outcome, Raised):
             if self.run.ending is None:
-                self.pacer.failed(outcome.error)
+                self.pacer.failed(outcome.error, took.size)
         elif isinstance(outcome, Next | Done) and self.run.batches != run.batches:
             await self.pacer.did(took, outcome.rows)
         return took.seconds

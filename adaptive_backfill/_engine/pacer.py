@@ -203,9 +203,12 @@ class Pacer:
             batch = Batch(took.seconds, took.size, rows)
             self._resize(sized(self._sizing, batch, self._options.pace))
 
-    def failed(self, error: BaseException) -> None:
-        """Go on with less, if it may be that a batch was too much."""
+    def failed(self, error: BaseException, size: int | None) -> None:
+        """Go on with less, if it may be that a batch of *size* was too much."""
         if self._sizing is None or self._options.pace is None:
+            return
+        if size is not None and size > self._sizing.size:
+            # Several workers failed at once, and one of them was heard already.
             return
         if self._work.too_much is None or self._work.too_much(error):
             cause = said_of_error(error)
@@ -291,8 +294,8 @@ class Pacer:
             return self._report is None or seconds >= self._options.health_interval
         if report is self._report:
             return False
-        urgent = isinstance(report.verdict, Pause) and self._report is not None
-        if urgent and not _tripped(self._report):
+        if _tripped(report) and not _tripped(self._report):
+            # A limit that is met now does not wait for the next second.
             return True
         return self._report is None or seconds >= SECONDS_A_SAMPLE
 
@@ -312,7 +315,7 @@ def _seen(report: HealthReport, rate: float | None, seconds: float) -> Seen:
     ]
     return Seen(
         load=max(loads, default=None),
-        tripped=isinstance(report.verdict, Pause),
+        tripped=_tripped(report),
         slow=isinstance(report.verdict, Slow),
         fresh=report.fresh,
         rate=rate,

@@ -24,12 +24,16 @@ from adaptive_backfill import (
 from adaptive_backfill._core.options import TUNABLE
 from adaptive_backfill._core.run import Ending, RunState, ended, stopped
 from adaptive_backfill._dsl.preparing import Prepared
+from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.loop import Loop
+from adaptive_backfill._engine.pacer import Pacer
+from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import PlainUnit
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._engine.sharing import ShareLoop, ShareReporter, Whole
-from adaptive_backfill._ports import Clock, Held
+from adaptive_backfill._ports import Clock, Held, Work
 from adaptive_backfill.testing import FakeClock, capture, run, start
+from tests.core.making import options
 from tests.engine.pacing import gauge
 from tests.engine.sharing import only
 
@@ -282,6 +286,32 @@ async def test_workers_that_wait_for_work_hear_what_is_wished(how: str) -> None:
     assert seen == {"stop": "stopped", "pause": "paused"}[how]
     assert result.status in (RunStatus.STOPPED, RunStatus.DONE)
     assert result.paused == {"stop": 0.0, "pause": pytest.approx(4.0, abs=1.0)}[how]
+
+
+def test_what_fails_all_workers_at_once_halves_the_size_once() -> None:
+    heard: list[object] = []
+    clock = FakeClock()
+    about = options(pace=Adaptive())
+    pacer = Pacer(
+        about,
+        Work(_nothing, "Users.handle_batch", False, int, retuned=heard.append),
+        size=400,
+        reporter=Reporter(about, "r1", single=False),
+        bell=Bell(clock),
+        clock=clock,
+    )
+
+    for _ in range(3):
+        pacer.failed(TimeoutError("lock timeout"), 400)
+    then = pacer.size
+    pacer.failed(TimeoutError("lock timeout"), 200)
+
+    assert (then, pacer.size) == (200, 100)
+    assert heard == [{"batch_size": size} for size in (400, 200, 100)]
+
+
+async def _nothing(state: object) -> Answer[object]:
+    return DONE
 
 
 @pytest.mark.asyncio
