@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import anyio
 import asyncpg
@@ -52,6 +52,9 @@ ANSWERS: dict[str, Callable[[object], Verdict]] = {
     "slow": Slow,
 }
 
+NEAR = 0.7
+"""The share of a limit from which on a run does not grow: that of the pacer."""
+
 # A server that answers so will answer so next time too.
 _CANNOT_TELL = (
     asyncpg.FeatureNotSupportedError,
@@ -75,15 +78,15 @@ class Signal:
             first); pure.
         args: Returns what its `$1`, `$2`, … stand for, at each look.
         every: Seconds in which a judgement holds, for what is dear to ask.
-        paces: Whether it rises with the work that is done, so that a run may go as
-            fast as it allows.
+        paces: For what rises with the work that is done, whether a run may go as fast
+            as it allows, or is only held back by it, when it is near its limit.
     """
 
     sql: str | Callable[[Capabilities], str]
     judge: Judge
     args: Callable[[], tuple[object, ...]] = tuple
     every: float = 0.0
-    paces: bool = False
+    paces: Literal["as it allows", "near its limit"] | None = None
 
 
 class Look(NamedTuple):
@@ -216,10 +219,10 @@ class _Asks:
 
     def load(self, context: HealthContext) -> float | None:
         """Return how near to its limit it was last, where a run paces itself by it."""
-        found = context.memory.get(self)
-        if not self.signal.paces or not isinstance(found, Look):
+        found, paces = context.memory.get(self), self.signal.paces
+        if paces is None or not isinstance(found, Look):
             return None
-        return load_of(found.finding, self.terms)
+        return load_of(found.finding, self.terms, allows=paces == "as it allows")
 
 
 def verdict_of(finding: Finding, terms: Terms) -> Verdict:
@@ -232,12 +235,18 @@ def verdict_of(finding: Finding, terms: Terms) -> Verdict:
     return max(verdicts, key=badness)
 
 
-def load_of(finding: Finding, terms: Terms) -> float | None:
+def load_of(finding: Finding, terms: Terms, *, allows: bool) -> float | None:
     """Return how near to its limit *finding* is, where a run is to pace itself by it.
 
     That is where it slows the run: what pauses or halts one is a budget, of which
     nothing is to be used up little by little.
+
+    Args:
+        finding: The last one.
+        terms: What to make of it.
+        allows: Whether a run may take on work as long as it is far from its limit. So
+            for what users feel; of anything else, being far from it says nothing.
     """
     if terms.action != "slow" or finding.measure is None:
         return None
-    return finding.share
+    return finding.share if allows or finding.share >= NEAR else None

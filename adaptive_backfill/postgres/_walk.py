@@ -242,7 +242,9 @@ class Walk:
     def _text(self, of: object, make: Callable[[Keyset], str]) -> str:
         text = self._texts.get(of)
         if text is None:
-            text = self._texts[of] = make(self._keyset())
+            # By the comment a check tells what is ours in pg_stat_statements.
+            text = f"{make(self._keyset())}\n/* adaptive_backfill */"
+            self._texts[of] = text
         return text
 
     def _seen(self) -> Inspected:

@@ -12,6 +12,7 @@ import asyncpg
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import State
+from adaptive_backfill._core.health import HealthCheck
 from adaptive_backfill._core.options import Option, RunOptions, changed
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.snapshot import Checkpoint
@@ -27,8 +28,10 @@ from adaptive_backfill.postgres._options import OWN_STORE, POSTGRES_OPTIONS
 from adaptive_backfill.postgres._own import Own, begin_to_work_for
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
+from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._transaction import Transaction
 from adaptive_backfill.postgres._wal_meter import WalMeter
+from adaptive_backfill.postgres.checks import recommended, statement_latency
 from adaptive_backfill.postgres.store import PostgresStore
 
 __all__ = ["PostgresBackfill", "limits_of"]
@@ -115,6 +118,8 @@ class PostgresBackfill(Backfill[State]):
         apart = options.checkpoint is None
         retry = backfill.yields_by(options)
         wal = backfill.weighing_wal()
+        if options.pace is not None and not options.health_checks:
+            options = changed(options, {"health_checks": backfill.eyes()})
         options = changed(options, {"checkpoint": checkpoint, "retry": retry})
         limits = limits_of(options.timeout, backfill.lock_timeout)
         work = replace(
@@ -161,6 +166,10 @@ class PostgresBackfill(Backfill[State]):
             retry.on,
             giving_way=self._giving_way,
         )
+
+    def eyes(self) -> tuple[HealthCheck, ...]:
+        """Return what a pace goes by where no `health_checks` are declared."""
+        return (*recommended(), patient(statement_latency()))
 
     def weighing_wal(self) -> WalMeter:
         """Return what counts the WAL of this run's batches, while there is a cap."""

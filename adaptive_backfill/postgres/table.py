@@ -10,6 +10,7 @@ import asyncpg
 from typing_extensions import override
 
 from adaptive_backfill._core.answers import DONE, Answer, Done, Fail, Halt, Next
+from adaptive_backfill._core.health import HealthCheck
 from adaptive_backfill._core.options import Option
 from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._dsl.preparing import Prepared
@@ -28,7 +29,9 @@ from adaptive_backfill.postgres._crew import Terms
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._own import works_for
 from adaptive_backfill.postgres._run_pool import RunPool, check_size
+from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
+from adaptive_backfill.postgres.checks import recommended, statement_latency
 from adaptive_backfill.postgres.planning import Planning
 from adaptive_backfill.postgres.workers import CrewSession
 
@@ -187,6 +190,11 @@ class TableBackfill(SettingAside, Planning):
             begun_anew=self.begun_anew,
             ended=self.workers_ended,
         )
+
+    @override
+    def eyes(self) -> tuple[HealthCheck, ...]:
+        checks = recommended(table=self.table, standbys=self.standbys)
+        return (*checks, patient(statement_latency()))
 
     def _most_workers(self) -> int:
         """Return how many workers there may come to be, by the pace and the pool."""

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_backfill._core.answers import Measure
-from adaptive_backfill.postgres._finding import MEGABYTES, SECONDS, Finding
-from adaptive_backfill.postgres._signal import Judge
+from adaptive_backfill.postgres._finding import MEGABYTES, SECONDS, Finding, measured
+from adaptive_backfill.postgres._signal import Judge, load_of
+from adaptive_backfill.postgres._terms import Action, Terms
 from adaptive_backfill.postgres.signals.activity import unseen_sessions
 from adaptive_backfill.postgres.signals.kinds import gauge, growth
 from adaptive_backfill.postgres.signals.storage import table_cache_hits
@@ -308,3 +309,22 @@ def test_each_of_a_series_of_looks_is_judged_by_the_one_before() -> None:
         over.append(finding.over is not None)
 
     assert over == [False] + [b - a > 500 for a, b in pairwise(totals)]
+
+
+@pytest.mark.parametrize(
+    ("observed", "action", "allows", "load"),
+    [
+        (0.1, "slow", True, 0.1),
+        (0.1, "slow", False, None),
+        (0.7, "slow", False, 0.7),
+        (1.5, "slow", False, 1.5),
+        (1.5, "pause", True, None),
+        (None, "slow", True, None),
+    ],
+)
+def test_a_gauge_of_what_users_feel_allows_and_any_other_only_holds_back(
+    observed: float | None, action: Action, *, allows: bool, load: float | None
+) -> None:
+    found = measured("signal", observed, 1.0)
+
+    assert load_of(found, Terms(action), allows=allows) == load

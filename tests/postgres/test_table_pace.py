@@ -273,6 +273,42 @@ async def test_without_a_cap_nobody_asks_how_much_wal_is_written(pool: Pool) -> 
 
 
 @pytest.mark.asyncio
+async def test_a_pace_without_checks_looks_at_what_is_recommended(pool: Pool) -> None:
+    await numbered(pool, 100)
+    asked: list[str] = []
+
+    class Looks(Paced):
+        def evaluate(self, results: Any) -> Verdict:
+            asked.extend(result.name for result in results)
+            return OK
+
+    await driven(Looks, pool)
+    seen = set(asked)
+    asked.clear()
+    await driven(Looks, pool, health_checks=[Gauge(0.1)])
+
+    assert {"read_only", "active_sessions", "dead_rows", "statement_latency"} <= seen
+    assert set(asked) == {"Gauge"}
+
+
+@pytest.mark.asyncio
+async def test_the_statements_of_a_walk_say_whose_they_are(pool: Pool) -> None:
+    await numbered(pool, 100)
+    await pool.execute(
+        "CREATE TABLE said (query text); CREATE FUNCTION note() RETURNS trigger "
+        "LANGUAGE plpgsql AS 'BEGIN INSERT INTO said VALUES (current_query()); "
+        "RETURN NULL; END'; CREATE TRIGGER note AFTER UPDATE ON items "
+        "FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    )
+
+    await driven(Fill, pool, batch_size=50)
+
+    said = [row["query"] for row in await pool.fetch("SELECT query FROM said")]
+    assert len(said) == 2
+    assert all(query.endswith("/* adaptive_backfill */") for query in said)
+
+
+@pytest.mark.asyncio
 async def test_workers_and_a_pace_are_one_too_many(pool: Pool) -> None:
     with pytest.raises(ConfigurationError, match=r"pace = Adaptive\(max_workers=2\)"):
         await Paced.run(pool=pool, workers=2)

@@ -60,4 +60,6 @@ class _Listens:
     def load(self, context: HealthContext) -> float | None:
         """Return how near to its limit the last look was."""
         found = context.memory.get(self)
-        return load_of(found.finding, self.terms) if isinstance(found, Look) else None
+        if not isinstance(found, Look):
+            return None
+        return load_of(found.finding, self.terms, allows=False)

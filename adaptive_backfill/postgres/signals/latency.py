@@ -131,7 +131,9 @@ class _Probe:
     def load(self, context: HealthContext) -> float | None:
         """Return how near to its budget the index was at the last look."""
         last = self._last(context)
-        return None if last is None else load_of(last.finding, self.terms)
+        if last is None:
+            return None
+        return load_of(last.finding, self.terms, allows=True)
 
     def _last(self, context: HealthContext) -> _Look | None:
         found = context.memory.get(self)

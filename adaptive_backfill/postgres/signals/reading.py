@@ -73,7 +73,9 @@ def read_latency(
     Args:
         limit: Seconds, or a timedelta, of 0 or more.
     """
-    signal = Signal(_timed, _by_blocks(_FEWEST_READS, _mean_read(limit)), paces=True)
+    signal = Signal(
+        _timed, _by_blocks(_FEWEST_READS, _mean_read(limit)), paces="near its limit"
+    )
     terms, problems = Terms(action, name), MILLISECONDS.problems(limit)
     return health_check("read_latency", signal, pool, terms, *problems)
 

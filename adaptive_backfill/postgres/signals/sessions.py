@@ -137,7 +137,11 @@ def active_sessions(
         judge = _crowd("active_sessions", "active", least, above_usual=_CROWDED)
     terms = Terms(action, name, allow_blind)
     return health_check(
-        "active_sessions", Signal(_ACTIVE, judge, paces=True), pool, terms, *problems
+        "active_sessions",
+        Signal(_ACTIVE, judge, paces="near its limit"),
+        pool,
+        terms,
+        *problems,
     )
 
 
@@ -166,7 +170,11 @@ def lwlock_io_waits(
         judge = _crowd("lwlock_io_waits", "waiting", _CROWD, above_usual=_CROWDED)
     terms = Terms(action, name, allow_blind)
     return health_check(
-        "lwlock_io_waits", Signal(_ACTIVE, judge, paces=True), pool, terms, *problems
+        "lwlock_io_waits",
+        Signal(_ACTIVE, judge, paces="near its limit"),
+        pool,
+        terms,
+        *problems,
     )
 
 

@@ -60,7 +60,12 @@ def statement_latency(
     """
     return health_check(
         "statement_latency",
-        Signal(_statements, _index(limit), every=_SECONDS_BETWEEN_LOOKS, paces=True),
+        Signal(
+            _statements,
+            _index(limit),
+            every=_SECONDS_BETWEEN_LOOKS,
+            paces="as it allows",
+        ),
         pool,
         Terms(action, name, allow_blind),
         *NUMBER.problems(limit),

@@ -64,7 +64,7 @@ def wal_rate(
     problems = MEBIBYTES_A_SECOND.problems(limit)
     return health_check(
         "wal_rate",
-        Signal(_WAL, judge, paces=True),
+        Signal(_WAL, judge, paces="near its limit"),
         pool,
         Terms(action, name),
         *problems,
