@@ -156,8 +156,6 @@ class Pacer:
 
     def obey(self, wishes: Wishes) -> None:
         """Take over what is wished since it was asked last; once for all workers."""
-        if wishes is self._obeyed:
-            return
         before, values = self._obeyed.values or {}, wishes.values or {}
         self._obeyed = wishes
         changes = {k: v for k, v in values.items() if before.get(k, _UNSET) != v}

@@ -203,6 +203,20 @@ async def test_a_run_beyond_its_canary_is_not_asked_again(
 
 
 @pytest.mark.asyncio
+async def test_a_backfill_that_is_done_leaves_nothing_of_its_canary() -> None:
+    store = AsyncStore()
+    checkpoint = Checkpoint(store, "rows")
+    about: dict[str, Any] = {"on_canary": Looks(True), "checkpoint": checkpoint}
+
+    await run(Rows, FakeClock(), **about, max_batches=5)
+    kept = set(store.kept)
+    await run(Rows, FakeClock(), **about)
+
+    assert kept == {"rows", "rows#canary"}
+    assert store.kept == {}
+
+
+@pytest.mark.asyncio
 async def test_a_backfill_that_begins_anew_has_a_canary_anew() -> None:
     looks = Looks(True)
     checkpoint = Checkpoint(MemoryStore(), "rows")

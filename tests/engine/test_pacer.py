@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,12 +12,18 @@ import pytest
 from adaptive_backfill import (
     OK,
     Adaptive,
+    Answer,
+    Checkpoint,
     HealthCheck,
+    MemoryStore,
     Pause,
+    Retry,
     RunStatus,
     Slow,
     Verdict,
 )
+from adaptive_backfill._dsl.preparing import Prepared
+from adaptive_backfill._engine.saving import PlainUnit
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.testing import FakeClock, ScriptedCheck, capture, run, start
 from tests.engine.pacing import Gauge, Plant, gauge, planted
@@ -209,10 +216,97 @@ async def test_where_checks_are_asked_in_every_batch_one_look_a_second_counts() 
         await run(Plant, clock, **given)
 
     samples = only(events, "pace.sample")
-    assert len(samples) <= clock.now + 1
+    assert 4 < len(samples) <= clock.now + 1
     assert all(each["seconds"] >= 1.0 for each in samples[1:])
-    assert samples[2]["load"] == 0.5
-    assert samples[2]["rate"] > 0
+    assert {each["load"] for each in samples} == {0.5}
+    assert "rate" not in samples[0]
+
+
+@pytest.mark.asyncio
+async def test_a_sample_has_the_rate_since_the_one_before_it() -> None:
+    clock = FakeClock()
+    pace = Adaptive(min_size=10, max_size=10)
+    given = second(clock, pace=pace, batches=40)
+
+    with capture() as events:
+        await run(Plant, clock, **given)
+
+    samples = only(events, "pace.sample")
+    # Without checks one each `health_interval`, because time passes all the same.
+    assert [each["seconds"] for each in samples[1:]] == [5.0] * 8
+    assert [each["rate"] for each in samples[2:]] == [10.0] * 7
+    assert all("load" not in each for each in samples)
+
+
+@pytest.mark.asyncio
+async def test_a_sample_over_a_pause_has_no_rate() -> None:
+    clock = FakeClock()
+    given = second(clock, pace=Adaptive(), batches=30)
+
+    with capture() as events:
+        async with start(Plant, clock, **given) as under_way:
+            await clock.sleep(11.5)
+            under_way.pause()
+            await clock.sleep(20.0)
+            under_way.resume()
+            await under_way.wait()
+
+    over = [each for each in only(events, "pace.sample") if each["seconds"] > 10]
+    assert len(over) == 1
+    assert "rate" not in over[0]
+
+
+@pytest.mark.asyncio
+async def test_the_wait_for_another_try_is_kept_whatever_is_set_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    tried: list[float] = []
+
+    class Fails(Plant):
+        async def handle_batch(self, state: int) -> Answer[int]:
+            tried.append(clock.now)
+            if len(tried) == 1:
+                raise RuntimeError("again")
+            return await super().handle_batch(state)
+
+    about = second(clock, duty=0.5, retry=Retry(attempts=2, base=8.0), batches=1)
+    async with start(Fails, clock, **about) as under_way:
+        await clock.sleep(2.0)
+        under_way.set(duty=1.0)
+        await under_way.wait()
+
+    assert tried[:2] == [0.0, 8.0]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("seconds", "given_back"), [(0.02, 0), (1.0, 3)])
+async def test_a_short_rest_holds_on_to_what_the_next_batch_needs(
+    seconds: float, given_back: int
+) -> None:
+    clock = FakeClock()
+    rested: list[float] = []
+
+    class Holding(PlainUnit):
+        async def rest(self) -> None:
+            rested.append(clock.now)
+
+    class Held(Plant):
+        @classmethod
+        def _adapted(cls, prepared: Prepared) -> Prepared:
+            return prepared._replace(work=replace(prepared.work, unit=Holding))
+
+    given = second(
+        clock,
+        delay_between_batches=seconds,
+        checkpoint=Checkpoint(MemoryStore()),
+        batches=3,
+    )
+    await run(Held, clock, **given)
+
+    # And once at the end.
+    assert len(rested) == given_back + 1
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,25 +17,24 @@ from adaptive_backfill import (
     Adaptive,
     Answer,
     Backfill,
+    HealthCheck,
     MemoryStore,
     Next,
     RunResult,
     RunStatus,
+    Slow,
+    Verdict,
 )
 from adaptive_backfill._core.options import TUNABLE
 from adaptive_backfill._core.run import Ending, RunState, ended, stopped
 from adaptive_backfill._dsl.preparing import Prepared
-from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.loop import Loop
-from adaptive_backfill._engine.pacer import Pacer
-from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.saving import PlainUnit
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._engine.sharing import ShareLoop, ShareReporter, Whole
-from adaptive_backfill._ports import Clock, Held, Work
+from adaptive_backfill._ports import Clock, Held
 from adaptive_backfill.testing import FakeClock, capture, run, start
-from tests.core.making import options
-from tests.engine.pacing import gauge
+from tests.engine.pacing import Gauge, gauge
 from tests.engine.sharing import only
 
 
@@ -179,6 +179,27 @@ async def test_an_easy_load_brings_more_workers_and_a_heavy_one_takes_them() -> 
 
 
 @pytest.mark.asyncio
+async def test_slow_leaves_some_workers_all_of_their_time() -> None:
+    clock = FakeClock()
+
+    def answer(now: float) -> Verdict:
+        return Slow("busy") if 120 <= now < 124 else OK
+
+    check = HealthCheck(Gauge(clock, lambda now: 0.3, answer), name="load")
+    given = shared(
+        clock,
+        pace=Adaptive(max_workers=3, min_size=10, max_size=10),
+        health_checks=[check],
+        length=150,
+    )
+
+    await run(Shared, clock, **given)
+
+    of_one = [at for at, share in given["did"] if share == "a" and 119 < at < 124]
+    assert [round(b - a, 6) for a, b in pairwise(of_one)] == [1.0] * 3
+
+
+@pytest.mark.asyncio
 async def test_one_cap_holds_for_all_workers_together() -> None:
     clock = FakeClock()
     given = shared(clock, max_rows_per_second=10)
@@ -258,11 +279,13 @@ async def test_a_canary_that_waits_pauses_all_workers() -> None:
 async def test_max_batches_is_met_whoever_has_to_wait_for_work() -> None:
     clock = FakeClock()
     pace = Adaptive(max_workers=3, min_size=10, max_size=10)
-    given = shared(clock, pace=pace, max_batches=17)
+    given = shared(clock, pace=pace, max_batches=17, length=30)
 
     result = await run(Shared, clock, **given)
 
     assert (result.status, result.batches) == (RunStatus.STOPPED, 17)
+    # Who waits for work keeps no batch from who has it.
+    assert {share for _, share in given["did"]} == {"a"}
 
 
 @pytest.mark.asyncio
@@ -286,32 +309,6 @@ async def test_workers_that_wait_for_work_hear_what_is_wished(how: str) -> None:
     assert seen == {"stop": "stopped", "pause": "paused"}[how]
     assert result.status in (RunStatus.STOPPED, RunStatus.DONE)
     assert result.paused == {"stop": 0.0, "pause": pytest.approx(4.0, abs=1.0)}[how]
-
-
-def test_what_fails_all_workers_at_once_halves_the_size_once() -> None:
-    heard: list[object] = []
-    clock = FakeClock()
-    about = options(pace=Adaptive())
-    pacer = Pacer(
-        about,
-        Work(_nothing, "Users.handle_batch", False, int, retuned=heard.append),
-        size=400,
-        reporter=Reporter(about, "r1", single=False),
-        bell=Bell(clock),
-        clock=clock,
-    )
-
-    for _ in range(3):
-        pacer.failed(TimeoutError("lock timeout"), 400)
-    then = pacer.size
-    pacer.failed(TimeoutError("lock timeout"), 200)
-
-    assert (then, pacer.size) == (200, 100)
-    assert heard == [{"batch_size": size} for size in (400, 200, 100)]
-
-
-async def _nothing(state: object) -> Answer[object]:
-    return DONE
 
 
 @pytest.mark.asyncio

@@ -108,10 +108,12 @@ async def test_without_a_pace_a_resumed_run_has_its_declared_size() -> None:
     then = planted(clock, batch_size=20, checkpoint=checkpoint, max_batches=4)
 
     await run(Plant, clock, **first)
-    await run(Plant, clock, **then)
+    with capture() as events:
+        await run(Plant, clock, **then)
 
     assert set(sizes(first)) == {30}
     assert set(sizes(then)) == {20}
+    assert {each["size"] for each in only(events, "batch.start")} == {20}
 
 
 @pytest.mark.asyncio
