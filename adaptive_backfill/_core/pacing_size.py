@@ -243,11 +243,16 @@ def _chosen(
     if late > ALARM or (late > AGAIN and before.late > AGAIN):
         factor = min(max(1.0 / late, PANIC[0]), PANIC[1])
         return _within(size * factor, policy), f"took {late:.1f} times as long"
-    wanted, why = _wanted(basis, learned.spread, policy)
-    ratio = wanted / size
-    if ratio < 1.0 / BAND[1]:
+    knee, longest = _wanted(basis, learned.spread, policy)
+    ratio = min(knee, longest) / size
+    if 1.0 / BAND[1] <= ratio <= 1.0 / BAND[0]:
+        return size, ""
+    why = _costs(basis)
+    if longest < knee:
+        why = f"{why}, at most {policy.target:g} s"
+    if ratio < 1.0:
         return _within(size * max(ratio, SMALLEST_STEP), policy), why
-    if ratio > 1.0 / BAND[0] and (learned.seeking or learned.settled >= GROWTH_EVERY):
+    if learned.seeking or learned.settled >= GROWTH_EVERY:
         most = DOUBLING if learned.seeking else GROWTH
         grown = min(size * min(ratio, most), learned.density.bearable(policy.target))
         return max(size, _within(grown, policy)), why
@@ -264,15 +269,16 @@ def _through_nothing(sizing: Sizing, batch: Batch, policy: Adaptive) -> tuple[in
     return max(size, _within(grown, policy)), "found nothing to do"
 
 
-def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, str]:
-    """Return the size wanted, and what makes it that, for people."""
+def _wanted(cost: Cost, spread: float, policy: Adaptive) -> tuple[float, float]:
+    """Return the size that pays the fixed part, and the one that takes the target."""
     share = policy.overhead
     knee = (cost.fixed + UNSEEN) * (1.0 - share) / (share * cost.a_row)
     longest = (policy.target * exp(-2.0 * spread) - cost.fixed) / cost.a_row
-    costs = f"{1000 * cost.fixed:.2g} ms a batch and {1e6 * cost.a_row:.2g} us a row"
-    if longest < knee:
-        return longest, f"{costs}, at most {policy.target:g} s"
-    return knee, costs
+    return knee, longest
+
+
+def _costs(cost: Cost) -> str:
+    return f"{1000 * cost.fixed:.2g} ms a batch and {1e6 * cost.a_row:.2g} us a row"
 
 
 def _within(size: float, policy: Adaptive) -> int:
