@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import anyio
 import asyncpg
@@ -30,6 +30,7 @@ from adaptive_backfill._ports import Handle, Lease, Measured
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._connecting import Connection, application_name
 from adaptive_backfill.postgres._guard import Guard
+from adaptive_backfill.postgres._hearing import Hears
 from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_lease import PostgresLease
@@ -37,7 +38,7 @@ from adaptive_backfill.postgres._wal_meter import WalMeter
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-__all__ = ["Hears", "Transaction"]
+__all__ = ["Transaction"]
 
 _LOST = (
     OSError,
@@ -55,29 +56,6 @@ _SECONDS_TO_ROLL_BACK = 3.0
 _SECONDS_TO_LET_GO = 1.0
 _SECONDS_TO_LEARN = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-
-
-class Hears(Protocol):
-    """Is told what becomes of each attempt."""
-
-    def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
-        """Hear what ended an attempt, and is rolled back.
-
-        Args:
-            error: What it was.
-            tried: Whether the transaction was begun at all.
-            lost: Whether its connection went with it, or never came.
-        """
-        ...
-
-    def done(self) -> None:
-        """Hear that a batch was committed."""
-        ...
-
-    @property
-    def taken(self) -> int | None:
-        """How many rows or keys the batch was for, where that is known."""
-        ...
 
 
 class Transaction:
@@ -176,8 +154,15 @@ class Transaction:
         with suppress(*_LOST, asyncpg.PostgresError):
             await self._pool.pool.release(connection, timeout=_SECONDS_TO_ROLL_BACK)
 
+    def begins_to_change(self) -> None:
+        """Take note that what an attempt takes counts from now on.
+
+        Until now it only looked for keys, perhaps for those of the next batches, too.
+        """
+        self._began = monotonic()
+
     def measured(self) -> Measured:
-        """Return what the last attempt took, from its BEGIN to its end.
+        """Return what the last attempt took, from when it began to change rows.
 
         Of waiting for locks only what was in vain is known: the whole `lock_timeout`.
         """

@@ -95,6 +95,7 @@ class Walk:
         self._inspected: Inspected | None = None
         self._texts: dict[object, str] = {}
         self._known_ends = KnownEnds()
+        self._size = 0
 
     async def __aenter__(self) -> Self:
         """Open the pool, and look at the table.
@@ -179,8 +180,12 @@ class Walk:
     async def upper(self, connection: Connection, cursor: Cursor, size: int) -> Key:
         """Return where to end the next batch of about *size* keys.
 
-        The ends of some batches more are found on the way, to ask less often.
+        The ends of some batches more are found on the way, to ask less often: where
+        the size is that of the batch before, so that it may be that of the next.
         """
+        before, self._size = self._size, size
+        if size != before:
+            return await self.bound(connection, cursor, size)
         now = asyncio.get_running_loop().time()
         known = self._known_ends.take(cursor.last, size, now)
         if known is not None:

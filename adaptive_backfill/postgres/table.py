@@ -98,6 +98,7 @@ class TableBackfill(SettingAside, Planning):
             return DONE
         size = self.batch_size if failing is None else failing.size(self.batch_size)
         upper = await walk.upper(connection, state, size)
+        self._begins_to_change()
         if failing is not None and failing.aside is not None:
             await self._set_aside(connection, upper)
             rows = 0
@@ -128,6 +129,10 @@ class TableBackfill(SettingAside, Planning):
             msg = "the walk begins with the run; use run() or start()"
             raise BackfillError(msg)
         return self._walk
+
+    def _begins_to_change(self) -> None:
+        if self._transaction is not None:
+            self._transaction.begins_to_change()
 
     def _rows_handler(self) -> Callable[..., Awaitable[object]] | None:
         handler: Callable[..., Awaitable[object]] | None = getattr(
