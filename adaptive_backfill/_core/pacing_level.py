@@ -63,6 +63,10 @@ doubles on the way back to where an overload began."""
 SAFE = 0.9
 """Share of a level that was too much which is taken to be bearable."""
 
+SLOW_LEVEL = 0.5
+"""Workers at most while a check says `Slow`: half of the time, as without a pace. Many
+that say so, such as one that sees a vacuum, cannot be helped by resting more."""
+
 LONGEST_REST = 30.0
 """Seconds between two batches at most, so that a run is seen to be alive."""
 
@@ -93,7 +97,7 @@ class Pace(NamedTuple):
     Attributes:
         level: Workers' worth of work, from `MIN_LEVEL` to the policy's `max_workers`.
         why: Why this sample changed it, as a sentence; `None`: it did not.
-        load: Of the last sample, `Slow` counted in.
+        load: Of the last sample.
         strain: The load, smoothed: up at once, down by half a sample.
         looked: A first fresh sample has come.
         held: A budget has tripped, and health is not yet back.
@@ -142,12 +146,17 @@ def paced(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
         now = _tripped(now)
     elif now.load is not None and now.load >= SHED:
         now = _shed(now, now.load)
+    elif seen.slow:
+        pass
     elif not now.looked:
         now = _first_look(now, seen, policy)
     elif seen.fresh:
         now = _grown(_forgiven(now), seen, policy)
     if now.trial and trials.is_over(now.trial, pace.level, now.rates):
         now = _judged(now, now.trial, pace.level)
+    if seen.slow and now.level > SLOW_LEVEL:
+        why = f"{now.why}, and a check says Slow" if now.why else "a check says Slow"
+        now = now._replace(level=SLOW_LEVEL, why=why, relieved=0)
     if seen.load is None and now.level > FIRST_LEVEL:
         now = now._replace(level=FIRST_LEVEL, why="no gauge can be read")
     return _told(pace, now, policy)
@@ -170,8 +179,9 @@ def rest_for(duty: float, seconds: float) -> float:
 
 def _noted(pace: Pace, seen: Seen) -> Pace:
     """Return *pace* with what *seen* says folded in, and nothing decided yet."""
-    load = _load_of(seen)
-    good = seen.fresh and not seen.tripped and (load is None or load < SHED)
+    load = HALVE if seen.load is not None and isnan(seen.load) else seen.load
+    calm = not seen.tripped and not seen.slow and (load is None or load < SHED)
+    good = seen.fresh and calm
     healthy = pace.healthy + 1 if good else 0
     # While an overload goes on, its end cannot be waited for.
     overloaded = pace.overloaded if pace.ill else aged(pace.overloaded, seen.seconds)
@@ -187,14 +197,6 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
         useless=aged(pace.useless, seen.seconds),
         rates=trials.measured(pace.rates, seen.rate, seen.seconds),
     )
-
-
-def _load_of(seen: Seen) -> float | None:
-    load = HALVE if seen.load is not None and isnan(seen.load) else seen.load
-    if seen.slow:
-        # Whatever check it was, and whether or not it is a gauge: it is at its limit.
-        return HALVE if load is None else max(load, HALVE)
-    return load
 
 
 def _smoothed(strain: float | None, load: float | None) -> float | None:

@@ -112,7 +112,7 @@ class Paced(TableBackfill):
     statement = f"UPDATE users SET {SET} WHERE {{batch}}"
     timeout = 30.0
     pace = Adaptive()
-    health_checks = (checks.latency_probe(_as_users_do),)
+    health_checks = (checks.latency_probe(_as_users_do, budget=2.5),)
     health_interval = 1.0
 
     async def on_success(self, state: Any) -> None:

@@ -11,18 +11,25 @@ import asyncpg
 
 from _table.by_hand import WITH_NEW_DOMAINS, domain_of
 from _table.database import SET
-from adaptive_backfill import Checkpoint, MemoryStore
-from adaptive_backfill.postgres.checks import recommended
+from adaptive_backfill import Adaptive, Checkpoint, MemoryStore
+from adaptive_backfill.postgres.checks import recommended, wal_rate
 from adaptive_backfill.postgres.table import TableBackfill
 
-__all__ = ["Mark", "by_rows", "by_statement", "watched"]
+__all__ = ["Mark", "by_itself", "by_rows", "by_statement", "watched"]
+
+
+# The run itself writes twice as much WAL as `wal_rate` allows, and would be slowed.
+CHECKS = (
+    *(check for check in recommended() if check.name != "wal_rate"),
+    wal_rate(limit=2**30),
+)
 
 
 class ByStatement(TableBackfill):
     table = "users"
     statement = f"UPDATE users SET {SET} WHERE {{batch}}"
     timeout = 30.0
-    health_checks = recommended()
+    health_checks = CHECKS
 
     async def on_success(self, state: object) -> None:
         pass
@@ -32,7 +39,7 @@ class ByRows(TableBackfill):
     table = "users"
     columns = ("id", "email")
     timeout = 30.0
-    health_checks = recommended()
+    health_checks = CHECKS
 
     async def handle_rows(
         self, rows: list[asyncpg.Record], connection: asyncpg.Connection[Any]
@@ -53,6 +60,16 @@ def by_statement(size: int, *, workers: int = 1, kept: bool = True) -> Job:
     async def job(dsn: str) -> None:
         more = {} if kept else {"checkpoint": Checkpoint(MemoryStore())}
         await _run(ByStatement, dsn, batch_size=size, workers=workers, **more)
+
+    return job
+
+
+def by_itself(overhead: float) -> Job:
+    """Return the job that begins at 100 rows and finds its size by itself."""
+
+    async def job(dsn: str) -> None:
+        pace = Adaptive(overhead=overhead)
+        await _run(ByStatement, dsn, batch_size=100, pace=pace)
 
     return job
 

@@ -272,12 +272,24 @@ def test_a_shed_below_the_limit_waits_for_the_last_one_to_show() -> None:
     assert again.level == pytest.approx(1.28)
 
 
-def test_slow_counts_as_a_load_at_the_limit_whatever_the_gauges_say() -> None:
+def test_slow_leaves_half_a_worker_and_no_less_whatever_the_gauges_say() -> None:
     for load in (None, 0.2):
-        pace = paced(pace_at_start(POLICY, 1.0), Seen(load, slow=True), POLICY)
+        pace = paced(pace_at_start(POLICY, 3.0), Seen(load, slow=True), POLICY)
 
         assert pace.level == 0.5
-        assert pace.why == "load 1.00 >= 1: 1.00 -> 0.50 workers"
+        assert pace.why == "a check says Slow: 3.00 -> 0.50 workers"
+        for _ in range(20):
+            pace = paced(pace, Seen(load, slow=True), POLICY)
+        assert pace.level == 0.5
+
+
+def test_slow_at_a_load_above_the_limit_is_both() -> None:
+    pace = paced(pace_at_start(POLICY, 4.0), Seen(1.3, slow=True), POLICY)
+
+    assert pace.level == 0.5
+    assert pace.why is not None
+    assert pace.why.startswith("load 1.30 >= 1, and a check says Slow: 4.00 -> 0.50")
+    assert paced(pace, Seen(1.3, slow=True), POLICY).level == 0.25
 
 
 @pytest.mark.parametrize("load", [nan, inf])

@@ -24,7 +24,7 @@ from adaptive_backfill._core.pacing_size import (
 )
 from tests.core.making import few
 
-POLICY = Adaptive()
+POLICY = Adaptive(overhead=0.15)
 
 policies = st.builds(
     lambda target, least, more, overhead: Adaptive(
@@ -244,7 +244,7 @@ def test_the_start_is_a_hundred_where_nobody_says() -> None:
 
 
 def test_at_first_the_size_doubles_with_every_batch() -> None:
-    steps = on(line(0.01, 1e-6), 6, policy=Adaptive(target=1))
+    steps = on(line(0.01, 1e-6), 6, policy=Adaptive(target=1, overhead=0.15))
 
     assert [step.size for step in steps] == [100, 200, 400, 800, 1600, 3200, 6400]
 

@@ -28,7 +28,7 @@ def sizes(given: dict[str, Any]) -> list[int]:
 @pytest.mark.asyncio
 async def test_a_run_begins_with_a_hundred_rows_and_grows_until_the_knee() -> None:
     clock = FakeClock()
-    given = planted(clock, pace=Adaptive())
+    given = planted(clock, pace=Adaptive(overhead=0.15))
 
     result = await run(Plant, clock, **given)
 
@@ -42,7 +42,7 @@ async def test_a_run_begins_with_a_hundred_rows_and_grows_until_the_knee() -> No
 async def test_a_run_begins_with_its_declared_size_within_the_bounds() -> None:
     clock = FakeClock()
 
-    declared = planted(clock, pace=Adaptive(), batch_size=700)
+    declared = planted(clock, pace=Adaptive(overhead=0.15), batch_size=700)
     bounded = planted(clock, pace=Adaptive(max_size=50), batch_size=700)
     await run(Plant, clock, **declared)
     await run(Plant, clock, **bounded)
@@ -54,7 +54,7 @@ async def test_a_run_begins_with_its_declared_size_within_the_bounds() -> None:
 @pytest.mark.asyncio
 async def test_events_and_progress_tell_the_size_in_force() -> None:
     clock = FakeClock()
-    given = planted(clock, pace=Adaptive())
+    given = planted(clock, pace=Adaptive(overhead=0.15))
 
     with capture() as events:
         async with start(Plant, clock, **given) as under_way:
@@ -67,7 +67,7 @@ async def test_events_and_progress_tell_the_size_in_force() -> None:
 @pytest.mark.asyncio
 async def test_every_change_of_size_is_an_event_and_a_line_with_its_reason() -> None:
     clock = FakeClock()
-    given = planted(clock, pace=Adaptive())
+    given = planted(clock, pace=Adaptive(overhead=0.15))
 
     with capture() as events, capture_logs() as lines:
         await run(Plant, clock, **given)
@@ -87,8 +87,10 @@ async def test_the_learned_size_is_kept_and_a_resumed_run_begins_with_it() -> No
     clock = FakeClock()
     store = MemoryStore()
     checkpoint = Checkpoint(store, "plant")
-    first = planted(clock, pace=Adaptive(), checkpoint=checkpoint, max_batches=40)
-    then = planted(clock, pace=Adaptive(), checkpoint=checkpoint)
+    first = planted(
+        clock, pace=Adaptive(overhead=0.15), checkpoint=checkpoint, max_batches=40
+    )
+    then = planted(clock, pace=Adaptive(overhead=0.15), checkpoint=checkpoint)
 
     await run(Plant, clock, **first)
     kept = await store.load("plant")
@@ -132,7 +134,7 @@ async def test_a_batch_that_is_tried_again_is_half_as_big() -> None:
         await run(
             Fails,
             clock,
-            **planted(clock, pace=Adaptive(), batch_size=400, batches=3),
+            **planted(clock, pace=Adaptive(overhead=0.15), batch_size=400, batches=3),
             retry=Retry(attempts=2, base=0),
         )
 
@@ -149,7 +151,9 @@ async def test_a_failure_that_ends_the_run_changes_no_size() -> None:
     async def fail(state: int) -> Answer[int]:
         raise RuntimeError("gone")
 
-    given = planted(clock, pace=Adaptive(), batch_size=400, checkpoint=checkpoint)
+    given = planted(
+        clock, pace=Adaptive(overhead=0.15), batch_size=400, checkpoint=checkpoint
+    )
     await run(Plant, clock, **given, handle_batch=fail)
 
     store = checkpoint.store
@@ -162,7 +166,7 @@ async def test_a_failure_that_ends_the_run_changes_no_size() -> None:
 @pytest.mark.asyncio
 async def test_a_size_set_from_outside_is_where_it_goes_on_from() -> None:
     clock = FakeClock()
-    given = planted(clock, pace=Adaptive(), batches=40)
+    given = planted(clock, pace=Adaptive(overhead=0.15), batches=40)
 
     async with start(Plant, clock, **given) as under_way:
         while len(given["did"]) < 30:
@@ -186,6 +190,6 @@ async def test_a_handler_without_rows_is_sized_by_what_it_was_asked_for() -> Non
             answer = await super().handle_batch(state)
             return Next(answer.state) if isinstance(answer, Next) else answer
 
-    await run(Silent, clock, **planted(clock, pace=Adaptive()))
+    await run(Silent, clock, **planted(clock, pace=Adaptive(overhead=0.15)))
 
     assert 400 <= asked[-1] <= 800

@@ -62,7 +62,8 @@ async def test_a_query_that_takes_longer_than_before_the_run_slows(pool: Pool) -
         assert (load_of(check, run) or 0.0) > 1.0
 
     query.seconds = 0.001
-    assert await ask(check, run) is OK
+    # The last three looks count together.
+    assert [await ask(check, run) is OK for _ in range(3)][-1]
     assert (load_of(check, run) or 9.0) < 1.0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
@@ -43,6 +44,9 @@ _USUAL = 100
 _PROBES = 40
 """Probes of each later look."""
 
+_LOOKS = 3
+"""Looks that count together: one slow second says little, and two say enough."""
+
 _FEWEST = 10
 """A look with fewer, because each takes so long, says nothing."""
 
@@ -63,9 +67,9 @@ def latency_probe(
 ) -> HealthCheck:
     """Unhealthy while a query of the application takes longer than it used to.
 
-    The query is timed some ten times at each look, on the monitor's connection. The
-    index is the median against that of a hundred times before the first batch of the
-    run, which is frozen. With `pace = Adaptive()` a run is as fast as it can be with
+    The query is timed some forty times at each look, on the monitor's connection. The
+    index is the median of the last three looks against that of a hundred times before
+    the first batch of the run, which is frozen. With `pace = Adaptive()` a run is as fast as it can be with
     the index under the budget.
 
     Choose what users wait for: a lookup by key, or better the write that matters most,
@@ -94,10 +98,17 @@ def latency_probe(
 
 
 class _Look(NamedTuple):
-    """What the probes before the run took, in seconds, and what was found last."""
+    """What was found last.
+
+    Attributes:
+        usual: Seconds that a probe took before the run.
+        finding: The judgement.
+        recent: Seconds that the probes of the last looks took, without the first look.
+    """
 
     usual: float
     finding: Finding
+    recent: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,11 +132,12 @@ class _Probe:
         if len(times) < _FEWEST:
             said = f"{self.name}: too slow to be timed more than {len(times)} times"
             return ANSWERS[self.terms.unknown](said)
-        now = median(times)
+        recent = () if last is None else (*last.recent, tuple(times))[-_LOOKS:]
+        now = median(chain.from_iterable(recent)) if recent else median(times)
         usual = now if last is None else last.usual
         note = f"{now * 1000:.2g} ms, {usual * 1000:.2g} ms before the run"
         finding = measured(self.name, now / usual, self.budget, note=note)
-        context.memory[self] = _Look(usual, finding)
+        context.memory[self] = _Look(usual, finding, recent)
         return verdict_of(finding, self.terms)
 
     def load(self, context: HealthContext) -> float | None:
