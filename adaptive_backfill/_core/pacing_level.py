@@ -146,20 +146,11 @@ def paced(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
         now = _tripped(now)
     elif now.load is not None and now.load >= SHED:
         now = _shed(now, now.load)
-    elif seen.slow:
-        pass
-    elif not now.looked:
-        now = _first_look(now, seen, policy)
-    elif seen.fresh:
+    elif seen.fresh and not seen.slow:
         now = _grown(_forgiven(now), seen, policy)
     if now.trial and trials.is_over(now.trial, pace.level, now.rates):
         now = _judged(now, now.trial, pace.level)
-    if seen.slow and now.level > SLOW_LEVEL:
-        why = f"{now.why}, and a check says Slow" if now.why else "a check says Slow"
-        now = now._replace(level=SLOW_LEVEL, why=why, relieved=0)
-    if seen.load is None and now.level > FIRST_LEVEL:
-        now = now._replace(level=FIRST_LEVEL, why="no gauge can be read")
-    return _told(pace, now, policy)
+    return _told(pace, _capped(now, seen), policy)
 
 
 def duty_of(level: float, worker: int) -> float:
@@ -237,9 +228,7 @@ def _shed(pace: Pace, load: float) -> Pace:
     return pace._replace(level=factor * pace.level, why=why, ill=True, relieved=0)
 
 
-def _first_look(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
-    if not seen.fresh:
-        return pace
+def _first_look(pace: Pace, policy: Adaptive) -> Pace:
     level = max(pace.level, min(FIRST_LEVEL, policy.max_workers))
     return pace._replace(level=level, why=f"first look, {_words(pace.load)}")
 
@@ -259,6 +248,8 @@ def _forgiven(pace: Pace) -> Pace:
 
 
 def _grown(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
+    if not pace.looked:
+        return _first_look(pace, policy)
     strain = pace.strain
     if strain is not None and strain >= GROW:
         return pace
@@ -307,6 +298,16 @@ def _judged(pace: Pace, trial: trials.Trial, measured_at: float) -> Pace:
         return back
     why = f"{extra:.2f} more workers changed the rate by {gain:+.0%}"
     return back._replace(level=trial.level, why=why)
+
+
+def _capped(pace: Pace, seen: Seen) -> Pace:
+    """Return *pace* at the level, at most, that *seen* leaves whatever the load."""
+    if seen.slow and pace.level > SLOW_LEVEL:
+        why = f"{pace.why}, and a check says Slow" if pace.why else "a check says Slow"
+        return pace._replace(level=SLOW_LEVEL, why=why, relieved=0)
+    if seen.load is None and pace.level > FIRST_LEVEL:
+        return pace._replace(level=FIRST_LEVEL, why="no gauge can be read")
+    return pace
 
 
 def _told(before: Pace, now: Pace, policy: Adaptive) -> Pace:

@@ -69,8 +69,8 @@ def latency_probe(
 
     The query is timed some forty times at each look, on the monitor's connection. The
     index is the median of the last three looks against that of a hundred times before
-    the first batch of the run, which is frozen. With `pace = Adaptive()` a run is as fast as it can be with
-    the index under the budget.
+    the first batch of the run, which is frozen. With `pace = Adaptive()` a run is as
+    fast as it can be with the index under the budget.
 
     Choose what users wait for: a lookup by key, or better the write that matters most,
     as a callable, on a row that is nobody's.
