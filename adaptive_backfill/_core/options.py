@@ -134,7 +134,8 @@ OPTIONS: Mapping[str, Option] = {
     "if_running": Option(rules.one_of("raise", "skip", "wait"), "raise"),
 }
 
-_WORKERS = {"workers": Option(rules.count)}
+# A run that is under way cannot be told to have no size any more.
+_ONLY_SET = {"workers": Option(rules.count), "batch_size": Option(rules.count)}
 """An option of some kinds of backfill only, of which `RunOptions` knows nothing."""
 
 TUNABLE = frozenset(
@@ -192,7 +193,7 @@ def tuned(
             )
             continue
         try:
-            checked[name] = parsed(name, value, {**OPTIONS, **_WORKERS})
+            checked[name] = parsed(name, value, {**OPTIONS, **_ONLY_SET})
         except Refused as refused:
             problems.append(str(refused))
     if problems:

@@ -209,9 +209,15 @@ def _tripped(pace: Pace) -> Pace:
         level=0.5 * pace.level,
         why="paused by a check",
         held=True,
-        useless=banned(pace.useless, SAFE * pace.level),
+        # One that trips again and again says nothing of the levels on the way down.
+        useless=banned(pace.useless, max(SAFE * pace.level, _remembered(pace.useless))),
         borne=SAFE * pace.level,
     )
+
+
+def _remembered(ban: Ban) -> float:
+    """Return the ceiling of *ban* while it holds; 0 where it does not."""
+    return 0.0 if ban.limit == inf else ban.limit
 
 
 def _shed(pace: Pace, load: float) -> Pace:

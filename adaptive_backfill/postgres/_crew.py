@@ -78,6 +78,7 @@ class Share:
         range: Its keys.
         lease: The hold of its name; `None` where it is to be taken.
         tries: Times that it was taken up in a row with nothing done.
+        size: The size of its last batch, as it was kept; `None` where it was not.
     """
 
     def __init__(self, place: str, keys: Range) -> None:
@@ -85,6 +86,7 @@ class Share:
         self.range = keys
         self.lease: Lease | None = None
         self.tries = 0
+        self.size: int | None = None
         self._begins = RunState(Cursor(keys.after, keys.until))
         self._loop: Loop | None = None
         self._own_batches = 0
@@ -137,7 +139,7 @@ class Share:
             done = Ending(RunStatus.DONE)
             begins = begins._replace(batches=past.batches, rows=past.rows, ending=done)
         elif kept is not None:
-            begins = resumed_from(kept)
+            begins, self.size = resumed_from(kept), kept.batch_size
         self._begins, self._loop = begins._replace(own_batches=own), None
 
 
@@ -192,8 +194,8 @@ class Parts(NamedTuple):
         return stopped("stop requested")
 
 
-Cutting: TypeAlias = Callable[[RunState, int], Awaitable[Parts | None]]
-"""Cuts what is left of a walk for so many workers; `None` where it stays whole."""
+Cutting: TypeAlias = Callable[[RunState], Awaitable[Parts | None]]
+"""Cuts what is left of a walk; `None` where it stays whole."""
 
 
 class Crew(Loop):
@@ -226,7 +228,9 @@ class Crew(Loop):
     async def _step(self) -> None:
         parts = self._parts
         if parts is None:
-            if (self.pacer.workers or 1) == 1 or not await self._split():
+            # Not while it is paused: the batch after that ends the pause.
+            one = (self.pacer.workers or 1) == 1 or bool(self.reasons)
+            if one or not await self._split():
                 await super()._step()
             return
         try:
@@ -250,7 +254,7 @@ class Crew(Loop):
             return False
         if self._unit is not None:
             await self._unit.rest()
-        given = await ask(cut, self.run, self.pacer.workers or 1)
+        given = await ask(cut, self.run)
         if given.error is not None:
             self._reporter.log.warning(
                 "the walk could not be cut: one worker goes on",

@@ -52,8 +52,9 @@ ANSWERS: dict[str, Callable[[object], Verdict]] = {
     "slow": Slow,
 }
 
-NEAR = 0.7
-"""The share of a limit from which on a run does not grow: that of the pacer."""
+NEAR, HELD = 0.7, 0.8
+"""The share of a limit from which on a run does not grow, and one at which it stays as
+it is: those of the pacer."""
 
 # A server that answers so will answer so next time too.
 _CANNOT_TELL = (
@@ -222,7 +223,15 @@ class _Asks:
         found, paces = context.memory.get(self), self.signal.paces
         if paces is None or not isinstance(found, Look):
             return None
-        return load_of(found.finding, self.terms, allows=paces == "as it allows")
+        load = load_of(found.finding, self.terms, allows=paces == "as it allows")
+        told, context.memory[self, "told"] = (
+            context.memory.get((self, "told")),
+            found.at,
+        )
+        if load is not None and told == found.at:
+            # The same look again: it shows nothing of what was changed since.
+            return HELD
+        return load
 
 
 def verdict_of(finding: Finding, terms: Terms) -> Verdict:

@@ -25,6 +25,7 @@ class WalMeter:
     def __init__(self, wanted: Callable[[], bool]) -> None:
         self.wanted = wanted
         self._written = 0
+        self._counted_to = 0
 
     async def written(self) -> int:
         """Return the bytes of all batches that were counted."""
@@ -38,6 +39,12 @@ class WalMeter:
         return position
 
     async def count(self, connection: Connection, since: int | None) -> None:
-        """Count what was written *since* a position."""
-        if since is not None:
-            self._written += await connection.fetchval(_POSITION) - since
+        """Count what was written *since* a position.
+
+        Of batches that overlap, what was written in that time counts once.
+        """
+        if since is None:
+            return
+        now = await connection.fetchval(_POSITION)
+        self._written += max(0, now - max(since, self._counted_to))
+        self._counted_to = max(self._counted_to, now)

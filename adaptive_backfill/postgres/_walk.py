@@ -187,7 +187,7 @@ class Walk:
         if size != before:
             return await self.bound(connection, cursor, size)
         now = asyncio.get_running_loop().time()
-        known = self._known_ends.take(cursor.last, size, now)
+        known = self._known_ends.take(cursor.last, cursor.end, size, now)
         if known is not None:
             return known
         after = cursor.last is not None
@@ -195,7 +195,7 @@ class Walk:
         keys = size * batches_ahead(size)
         found = await connection.fetch(text, *_keys(cursor), keys, size)
         ends = [_key(row) for row in found]
-        self._known_ends.keep(ends, size, now)
+        self._known_ends.keep(ends, cursor.end, size, now)
         return ends[0] if ends else (cursor.end or ())
 
     async def rows(

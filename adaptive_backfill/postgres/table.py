@@ -88,6 +88,7 @@ class TableBackfill(SettingAside, Planning):
 
     _options: ClassVar[Mapping[str, Option]] = TABLE_OPTIONS
     _walk: Walk | None = None
+    _declared_workers = 1
 
     async def handle_batch(self, state: Cursor) -> Answer[Cursor]:
         """Do the next range. The library's own; write `handle_rows`, or `statement`."""
@@ -186,6 +187,7 @@ class TableBackfill(SettingAside, Planning):
 
     def terms(self) -> Terms:
         """Return what this run's workers go by."""
+        self._declared_workers = self.workers
         return Terms(
             self.workers,
             self._most_workers,
@@ -208,7 +210,8 @@ class TableBackfill(SettingAside, Planning):
         if isinstance(pool, asyncpg.Pool):
             # One connection is for the lease, the health checks and the guard.
             most = min(most, pool.get_max_size() - 1)
-        return max(self.workers, most)
+        # Not by `self.workers`, which is what somebody wishes for by now.
+        return max(self._declared_workers, most)
 
     async def begun_anew(self) -> None:
         """Forget what an earlier walk has set aside."""

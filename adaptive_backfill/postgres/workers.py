@@ -85,7 +85,12 @@ class CrewSession(Session):
                 )
         if cursor.cut is None and self._terms.workers == 1:
             return opened
-        parts = await self._parts_of(opened.run, cursor, self._terms.workers)
+        parts = await self._parts_of(
+            opened.run,
+            cursor,
+            workers=self._terms.workers,
+            size=self._options.batch_size,
+        )
         if parts is None:
             if not self.control.wishes.stop:
                 return opened
@@ -93,19 +98,29 @@ class CrewSession(Session):
             return Opened(RunState(None, ending=early))
         self._parts = parts
         begun = any(share.run.batches for share in parts.shares)
-        return opened._replace(run=parts.sum(), resumed=opened.resumed or begun)
+        furthest = max(parts.shares, key=lambda share: share.run.batches)
+        return opened._replace(
+            run=parts.sum(),
+            resumed=opened.resumed or begun,
+            # The run's own snapshot is older than those of its shares.
+            batch_size=furthest.size or opened.batch_size,
+        )
 
-    async def _split(self, run: RunState, workers: int) -> Parts | None:
-        """Cut what is left of a walk that was whole until now."""
+    async def _split(self, run: RunState) -> Parts | None:
+        """Cut what is left of a walk that was whole until now.
+
+        For as many workers as there may come to be, because it is cut only once.
+        """
         if not isinstance(run.state, Cursor):
             return None
-        parts = await self._parts_of(run, run.state, workers)
+        most, size = self._terms.most(), self._pacer.steady_size
+        parts = await self._parts_of(run, run.state, workers=most, size=size)
         if parts is not None:
             self._parts = parts = parts._replace(own_batches=run.own_batches)
         return parts
 
     async def _parts_of(
-        self, run: RunState, cursor: Cursor, workers: int
+        self, run: RunState, cursor: Cursor, *, workers: int, size: int | None
     ) -> Parts | None:
         """Return the shares of *cursor*, all of them taken; `None` if it stays whole.
 
@@ -124,7 +139,7 @@ class CrewSession(Session):
                 return None
         if cursor.cut is None:
             cursor = replace(cursor, cut=cut)
-            await self._remember(lease, cursor, run)
+            await self._remember(lease, cursor, run, size)
         return Parts(
             self._terms, self._shares, cursor, cut, self._take_share, self.run_id
         )
@@ -137,11 +152,12 @@ class CrewSession(Session):
         ends = await self._terms.walk().cut(within, workers * SHARES_A_WORKER)
         return Cut(cursor.last, ends, run.batches, run.rows) if ends else None
 
-    async def _remember(self, lease: Lease, cursor: Cursor, run: RunState) -> None:
+    async def _remember(
+        self, lease: Lease, cursor: Cursor, run: RunState, size: int | None
+    ) -> None:
         """Save how the walk is cut, before anything of a share is done."""
         if cursor.last is None:
             await self._terms.begun_anew()
-        size = self._options.batch_size
         saving = lease.save(Snapshot(cursor, run.batches, run.rows, size))
         if saving is not None:
             await saving

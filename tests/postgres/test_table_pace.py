@@ -94,6 +94,62 @@ async def test_a_walk_by_one_worker_is_cut_when_more_are_wished_for(pool: Pool) 
 
 
 @pytest.mark.asyncio
+async def test_no_share_goes_past_its_end_though_the_walk_knew_what_follows(
+    pool: Pool,
+) -> None:
+    await numbered(pool, 4_000)
+
+    class More(Fill):
+        # Ten batches are a thousand keys, and a share is some hundred.
+        batch_size = 100
+        wishes: ClassVar[dict[str, Any]] = {"workers": 4}
+
+    result, _ = await driven(More, pool)
+
+    assert await times_done(pool) == {1: 4_000}
+    assert result.rows == 4_000
+
+
+@pytest.mark.asyncio
+async def test_no_more_workers_come_than_the_pool_has_connections_for(
+    pool: Pool,
+) -> None:
+    await numbered(pool, 8_000)
+    most = pool.get_max_size() - 1
+
+    class TooMany(Fill):
+        wishes: ClassVar[dict[str, Any]] = {"workers": 100}
+
+    _, events = await driven(TooMany, pool)
+
+    assert await times_done(pool) == {1: 8_000}
+    assert max(number for number in workers_of(events) if number) <= most
+
+
+@pytest.mark.asyncio
+async def test_a_walk_that_is_cut_after_a_pause_is_paused_no_longer(
+    pool: Pool,
+) -> None:
+    await numbered(pool, 4_000)
+
+    with capture() as events:
+        async with Fill.start(pool=pool) as run:
+            run.pause()
+            while run.progress.status != "paused":
+                await asyncio.sleep(0.01)
+            run.set(workers=3)
+            run.resume()
+            result = await run.wait()
+
+    assert await times_done(pool) == {1: 4_000}
+    names = [event.name.removeprefix("backfill.") for event in events]
+    assert (names.count("pause"), names.count("resume")) == (1, 1)
+    assert result.waited == {"operator": result.paused}
+    assert result.paused < result.busy
+    assert {1, 2, 3} <= set(workers_of(events))
+
+
+@pytest.mark.asyncio
 async def test_a_walk_by_several_workers_goes_on_with_fewer(pool: Pool) -> None:
     await numbered(pool, 4_000)
 
