@@ -25,9 +25,9 @@ from adaptive_backfill.errors import (
 )
 from adaptive_backfill.postgres._aside import NotDone, SettingAside
 from adaptive_backfill.postgres._connecting import Connection
-from adaptive_backfill.postgres._crew import Terms
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._own import works_for
+from adaptive_backfill.postgres._parts import Terms
 from adaptive_backfill.postgres._run_pool import RunPool, check_size
 from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way

@@ -25,7 +25,8 @@ from adaptive_backfill._engine.outlast import PATIENCE, finish
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock, Held, Lease, UnitOfWork
-from adaptive_backfill.postgres._crew import Crew, Parts, Share, Terms
+from adaptive_backfill.postgres._crew import Crew
+from adaptive_backfill.postgres._parts import Parts, Share, Terms
 from adaptive_backfill.postgres._run_pool import check_size
 from adaptive_backfill.postgres._walk import Cursor
 from adaptive_backfill.postgres.shares import Cut, Range, ranges
