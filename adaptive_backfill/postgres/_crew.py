@@ -116,6 +116,7 @@ class Crew(Loop):
     async def _drive_all(self, parts: Parts) -> None:
         """Have as many workers as there is work for, until there is none."""
         workers: dict[int, asyncio.Task[None]] = {}
+        ringing: asyncio.Task[None] | None = None
         try:
             while True:
                 # Listened to first: what rings while workers are hired is not lost.
@@ -131,7 +132,9 @@ class Crew(Loop):
                     if worker.done():
                         workers.pop(number).result()
         finally:
-            await end_all(workers.values())
+            # The run may be cancelled while all of them are waited for.
+            listening = () if ringing is None else (ringing,)
+            await end_all((*listening, *workers.values()))
 
     def _hire(self, parts: Parts, workers: dict[int, asyncio.Task[None]]) -> bool:
         """Add workers to *workers*, by number, if some are missing.

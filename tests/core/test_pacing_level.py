@@ -466,3 +466,14 @@ def test_a_smaller_share_never_rests_less(
     low, high = sorted((one, other))
 
     assert rest_for(low, seconds) >= rest_for(high, seconds) >= 0
+
+
+def test_a_budget_that_trips_again_and_again_leaves_the_first_ceiling() -> None:
+    pace = pace_at_start(POLICY, 4.0)
+    for _ in range(20):
+        for tripped in (True, False, False, False):
+            pace = paced(pace, Seen(0.2, tripped=tripped), POLICY)
+
+    assert pace.useless.ceiling == pytest.approx(3.6)
+    # It is back where this plant holds it, and not at the floor for ten minutes.
+    assert on(quiet, 30, pace=pace)[-1].level > 2.0

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptive_backfill import HealthContext
 from adaptive_backfill._core.answers import Measure
+from adaptive_backfill.postgres import checks
 from adaptive_backfill.postgres._finding import MEGABYTES, SECONDS, Finding, measured
-from adaptive_backfill.postgres._signal import Judge, load_of
+from adaptive_backfill.postgres._signal import Judge, Look, load_of
 from adaptive_backfill.postgres._terms import Action, Terms
 from adaptive_backfill.postgres.signals.activity import unseen_sessions
 from adaptive_backfill.postgres.signals.kinds import gauge, growth
@@ -328,3 +331,16 @@ def test_a_gauge_of_what_users_feel_allows_and_any_other_only_holds_back(
     found = measured("signal", observed, 1.0)
 
     assert load_of(found, Terms(action), allows=allows) == load
+
+
+def test_a_look_that_was_judged_already_holds_the_pace_until_the_next() -> None:
+    run = HealthContext("fill")
+    asks: Any = checks.statement_latency().fn
+    over = measured("statement_latency", 3.0, 1.5)
+
+    run.memory[asks] = Look(over, at=1.0)
+    loads = [asks.load(run), asks.load(run), asks.load(run)]
+    run.memory[asks] = Look(over, at=31.0)
+
+    assert loads == [2.0, 0.8, 0.8]
+    assert asks.load(run) == 2.0

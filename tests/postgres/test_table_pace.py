@@ -138,6 +138,8 @@ async def test_a_walk_that_is_cut_after_a_pause_is_paused_no_longer(
             while run.progress.status != "paused":
                 await asyncio.sleep(0.01)
             run.set(workers=3)
+            while not any(event.name.endswith("pace.change") for event in events):
+                await asyncio.sleep(0.01)
             run.resume()
             result = await run.wait()
 
