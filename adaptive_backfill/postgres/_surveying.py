@@ -23,7 +23,7 @@ from adaptive_backfill.postgres._explaining import (
 )
 from adaptive_backfill.postgres._inspecting import estimated
 from adaptive_backfill.postgres._statement import set_columns
-from adaptive_backfill.postgres._walk import Cursor, Key, Walk
+from adaptive_backfill.postgres._walk import AS_EVER, BY_INDEX, Cursor, Key, Walk
 from adaptive_backfill.postgres.plans import Plan
 
 __all__ = ["Asked", "operation_of", "survey"]
@@ -145,13 +145,16 @@ async def _planned(
         (
             "the end of a batch",
             keys.bounds(after=after),
-            (*last, *end, size * batches_ahead(size), size),
+            (*last, *end, size - 1, batches_ahead(size)),
         ),
         ("a batch", walk.batch(after=after), (*last, *upper)),
     ]
     for what, query, args in queries:
         ordered = query == queries[0][1]
+        if ordered:
+            await connection.execute(BY_INDEX)
         found = await explain(connection, query, *args)
+        await connection.execute(AS_EVER)
         trouble = trouble_of(found, names, keys.key[0], ordered=ordered)
         if trouble is not None and not reasons and not empty:
             forced = await _without_seq_scans(connection, query, args)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -25,7 +26,12 @@ from adaptive_backfill.postgres.identifiers import quoted, table_named
 from adaptive_backfill.postgres.keyset import Keyset, with_batch
 from adaptive_backfill.postgres.shares import Cut, Range, cut
 
-__all__ = ["Cursor", "Key", "Walk", "Way"]
+__all__ = ["AS_EVER", "BY_INDEX", "Cursor", "Key", "Walk", "Way"]
+
+BY_INDEX = "SET LOCAL enable_sort = off"
+AS_EVER = "SET LOCAL enable_sort = DEFAULT"
+"""Around the query for the ends of several batches. From the second on the planner
+does not know where they begin, takes little to be left, and might sort all of it."""
 
 Key = tuple[Any, ...]
 """The values of a key's columns."""
@@ -192,9 +198,11 @@ class Walk:
             return known
         after = cursor.last is not None
         text = self._text(("bounds", after), lambda keys: keys.bounds(after=after))
-        keys = size * batches_ahead(size)
-        found = await connection.fetch(text, *_keys(cursor), keys, size)
-        ends = [_key(row) for row in found]
+        args = (*_keys(cursor), size - 1, batches_ahead(size))
+        await connection.execute(BY_INDEX)
+        found = await connection.fetch(text, *args)
+        await connection.execute(AS_EVER)
+        ends = [_key(key) for _, *key in sorted(found, key=itemgetter(0))]
         self._known_ends.keep(ends, cursor.end, size, now)
         return ends[0] if ends else (cursor.end or ())
 
@@ -265,7 +273,7 @@ class Walk:
         )
 
 
-def _key(row: asyncpg.Record) -> Key:
+def _key(row: Iterable[Any]) -> Key:
     # asyncpg has a UUID of its own, which no checkpoint knows.
     return tuple(
         UUID(int=value.int) if isinstance(value, UUID) else value for value in row

@@ -15,6 +15,8 @@ from adaptive_backfill.postgres.identifiers import Table, quoted
 __all__ = ["Keyset", "has_batch", "with_batch"]
 
 _BATCH = re.compile(r"\{batch(?::(\w+))?\}")
+_ENDS, _NTH = '"batch ends"', '"nth batch"'
+"""Names that no table and no column of a key is likely to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,29 @@ class Keyset:
         return f"SELECT {columns} {ahead} LIMIT 1 OFFSET ${size}::int"
 
     def bounds(self, *, after: bool) -> str:
-        """Return the query for the last keys of the next batches, in order.
+        """Return the query for the last keys of the next batches.
 
-        Parameters: as for `bound`, but then how many keys to look at, and the batch's
-        size, as ints. No row: fewer keys than that size are left.
+        Its rows are, in no order, which batch from 1 on, and its last key. Each is
+        looked up from the one before it: to number the keys costs several times that.
+
+        Parameters: as for `bound`, and then the number of batches, as an int. No row:
+        fewer keys than a batch are left.
         """
-        columns, ahead, keys = self._next_keys(after=after)
-        numbered = (
-            f"SELECT {columns}, row_number() OVER (ORDER BY {self.order()}) "
-            f'AS "nth in walk" {ahead} LIMIT ${keys}::int'
-        )
+        columns, ahead, size = self._next_keys(after=after)
+        names = [f'"key {place}"' for place in range(1, self.width + 1)]
+        found = ", ".join(names)
+        before = [f"{_ENDS}.{name}" for name in names]
+        until = self._compared(self._until(), self.width if after else 0)
+        following = self._row_compared(self._ahead(), self._columns_of(), before)
         return (
-            f"SELECT {columns} FROM ({numbered}) AS ahead "
-            f'WHERE "nth in walk" % ${keys + 1}::int = 0 ORDER BY {self.order()}'
+            f"WITH RECURSIVE {_ENDS} ({found}, {_NTH}) AS ("
+            f"(SELECT {columns}, 1 {ahead} LIMIT 1 OFFSET ${size}::int) "
+            f"UNION ALL SELECT following.* FROM {_ENDS}, LATERAL ("
+            f"SELECT {columns}, {_ENDS}.{_NTH} + 1 FROM {self.table.sql} "
+            f"WHERE {following} AND {until} ORDER BY {self.order()} "
+            f"LIMIT 1 OFFSET ${size}::int) AS following "
+            f"WHERE {_ENDS}.{_NTH} < ${size + 1}::int"
+            f") SELECT {_NTH}, {found} FROM {_ENDS}"
         )
 
     def _next_keys(self, *, after: bool) -> tuple[str, str, int]:
@@ -131,11 +143,16 @@ class Keyset:
 
     def _compared(self, sign: str, first: int, by: str | None = None) -> str:
         """Compare the key, row-wise where it has several columns, with parameters."""
-        prefix = "" if by is None else f"{by}."
-        columns = [f"{prefix}{quoted(column)}" for column in self.key]
         values = [
             f"${first + place}::{kind}" for place, kind in enumerate(self.types, 1)
         ]
+        return self._row_compared(sign, self._columns_of(by), values)
+
+    def _columns_of(self, by: str | None = None) -> list[str]:
+        prefix = "" if by is None else f"{by}."
+        return [f"{prefix}{quoted(column)}" for column in self.key]
+
+    def _row_compared(self, sign: str, columns: list[str], values: list[str]) -> str:
         if self.width == 1:
             return f"{columns[0]} {sign} {values[0]}"
         return f"({', '.join(columns)}) {sign} ({', '.join(values)})"

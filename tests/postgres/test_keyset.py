@@ -26,13 +26,29 @@ def test_the_bound_of_a_batch_looks_at_keys_only() -> None:
     )
 
 
-def test_the_ends_of_several_batches_are_found_in_one_scan_of_keys() -> None:
+def test_the_end_of_each_batch_is_looked_up_from_the_end_before_it() -> None:
     assert ONE.bounds(after=True) == (
-        'SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") '
-        'AS "nth in walk" FROM "users" WHERE "id" > $1::bigint AND "id" <= $2::bigint '
-        'ORDER BY "id" LIMIT $3::int) AS ahead '
-        'WHERE "nth in walk" % $4::int = 0 ORDER BY "id"'
+        'WITH RECURSIVE "batch ends" ("key 1", "nth batch") AS ('
+        '(SELECT "id", 1 FROM "users" WHERE "id" > $1::bigint AND "id" <= $2::bigint '
+        'ORDER BY "id" LIMIT 1 OFFSET $3::int) '
+        'UNION ALL SELECT following.* FROM "batch ends", LATERAL ('
+        'SELECT "id", "batch ends"."nth batch" + 1 FROM "users" '
+        'WHERE "id" > "batch ends"."key 1" AND "id" <= $2::bigint '
+        'ORDER BY "id" LIMIT 1 OFFSET $3::int) AS following '
+        'WHERE "batch ends"."nth batch" < $4::int'
+        ') SELECT "nth batch", "key 1" FROM "batch ends"'
     )
+
+
+def test_the_ends_of_batches_of_several_columns_are_compared_as_rows() -> None:
+    bounds = TWO.bounds(after=False)
+
+    assert (
+        'WHERE ("b", "A") < ("batch ends"."key 1", "batch ends"."key 2") '
+        'AND ("b", "A") >= ($1::text, $2::uuid) '
+        'ORDER BY "b" DESC, "A" DESC LIMIT 1 OFFSET $3::int'
+    ) in bounds
+    assert bounds.endswith('SELECT "nth batch", "key 1", "key 2" FROM "batch ends"')
 
 
 def test_several_columns_are_compared_as_a_row() -> None:
