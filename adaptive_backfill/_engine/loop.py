@@ -199,9 +199,11 @@ class Loop(Batches):
         tried = await self._attempt()
         rest = None if tried is None else self._rest_after(*tried)
         if rest == 0:
-            # Without one real yield a batch, a handler that never waits would
-            # starve the monitor, cancellation and the whole service.
-            await asyncio.sleep(0)
+            # Without one real yield a batch, a handler that never waits would starve
+            # the monitor, cancellation and the whole service. Where the batch was
+            # saved as a whole, it has waited for its server.
+            if not self._is_whole:
+                await asyncio.sleep(0)
         elif rest is not None:
             paced = self.pacer.is_on and self.run.attempt == 1
             least = self.options.delay_between_batches if paced else rest
