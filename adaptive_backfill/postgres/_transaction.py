@@ -28,6 +28,7 @@ from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Handle, Lease, Measured
 from adaptive_backfill.errors import CheckpointError, LeaseLost
+from adaptive_backfill.postgres._beginning import Beginnings
 from adaptive_backfill.postgres._connecting import Connection, application_name
 from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._hearing import Hears
@@ -102,8 +103,7 @@ class Transaction:
         self.title = application_name(title)
         self._pool = pool
         self._limits = limits
-        # Made once, because a batch may take a millisecond.
-        self._begins: dict[tuple[int, str | None], str] = {}
+        self._beginnings = Beginnings(self.title, limits)
         self._place = place
         self._hears = hears
         self._wal = wal
@@ -145,6 +145,8 @@ class Transaction:
         if self._open:
             # A COMMIT that was given up: nobody knows what became of it.
             await finish(self._drop())
+        elif self._beginnings.is_ahead:
+            await finish(self._rolled_back())
         connection, self._connection = self._connection, None
         if connection is not None:
             await finish(self._given_back(connection))
@@ -183,20 +185,12 @@ class Transaction:
             self._together = await self._is_together(self._connection)
         self._open = True
         self._began = monotonic()
-        await self._connection.execute(self._begin_on(self._connection))
+        await self._beginnings.begin(self._connection)
         self._tried = True
         if self._wal is not None:
             self._wal_before = await self._wal.position(self._connection)
         self._place(self, self._connection)
         return self._connection
-
-    def _begin_on(self, connection: Connection) -> str:
-        # Not set again where it is so already: the server tells of each change.
-        is_named = connection.get_settings().application_name == self.title
-        about = connection.get_server_version().major, None if is_named else self.title
-        if about not in self._begins:
-            self._begins[about] = self._limits.begin(*about)
-        return self._begins[about]
 
     async def _acquired(self) -> Lent:
         try:
@@ -215,7 +209,9 @@ class Transaction:
         in_vain = isinstance(error, asyncpg.LockNotAvailableError)
         self._measure(locked=self._limits.lock if in_vain else 0.0)
         if self._hears is not None:
-            self._hears.failed(error, tried=self._tried, lost=lost)
+            # Begun ahead, its connection may have been lost before the batch.
+            before = lost and self._beginnings.was_ahead
+            self._hears.failed(error, tried=self._tried and not before, lost=lost)
         # Interrupted before it was opened, it may still be busy with what was asked.
         keep = self._open and not lost
         await (self.rollback() if keep else finish(self._drop()))
@@ -255,7 +251,10 @@ class Transaction:
             await self.failed(error)
             raise
         try:
-            await connection.execute("COMMIT", timeout=self._limits.commit)
+            # What is to be done between two batches is not to be done in the next.
+            apart = self.riding is None or self._wal_before is not None
+            more = done is None and not apart
+            await self._beginnings.commit(connection, more=more)
         except (*_LOST, asyncpg.PostgresError) as error:
             in_doubt = isinstance(error, _LOST) or _is_gone(connection)
             if not in_doubt or not await self._was_committed(snapshot, done):
@@ -336,7 +335,7 @@ class Transaction:
 
     async def _rolled_back(self) -> None:
         connection = self._connection
-        if connection is not None and self._open:
+        if connection is not None and (self._open or self._beginnings.is_ahead):
             try:
                 # Not by asyncpg's own limit, which does not run while it waits for the
                 # server to cancel the query before.
@@ -344,13 +343,13 @@ class Transaction:
                     await connection.execute("ROLLBACK")
             except (*_LOST, asyncpg.PostgresError):
                 await self._drop()
-        self._open = False
+        self._open = self._beginnings.is_ahead = False
         self._place(self, None)
 
     async def _drop(self) -> None:
         """Let go of a connection of which nobody knows in what state it is."""
         connection, self._connection = self._connection, None
-        self._open = False
+        self._open = self._beginnings.is_ahead = False
         self._place(self, None)
         if connection is not None:
             # The pool has taken one back by itself that it saw to be closed.
