@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from os.path import basename, splitext
+from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -89,5 +89,4 @@ def _main_module() -> str:
     if spec is not None:
         return str(spec.name)
     file = getattr(main, "__file__", None)
-    # Not by `PurePath`, which takes ten times as long, and this is asked a batch.
-    return "__main__" if file is None else splitext(basename(file))[0]
+    return "__main__" if file is None else PurePath(file).stem
