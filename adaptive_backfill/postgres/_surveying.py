@@ -151,10 +151,8 @@ async def _planned(
     ]
     for what, query, args in queries:
         ordered = query == queries[0][1]
-        if ordered:
-            await connection.execute(BY_INDEX)
+        await connection.execute(BY_INDEX if ordered else AS_EVER)
         found = await explain(connection, query, *args)
-        await connection.execute(AS_EVER)
         trouble = trouble_of(found, names, keys.key[0], ordered=ordered)
         if trouble is not None and not reasons and not empty:
             forced = await _without_seq_scans(connection, query, args)

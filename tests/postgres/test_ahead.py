@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from adaptive_backfill.postgres._ahead import KnownEnds, batches_ahead
+from adaptive_backfill.postgres._run_pool import RunPool
+from adaptive_backfill.postgres._walk import Cursor, Walk, Way
+
+from .asking import Pool
+from .walking import people
 
 UNTIL = (1_000,)
 
@@ -66,3 +73,45 @@ def test_as_many_batches_are_looked_up_as_ten_thousand_keys_make(
     size: int, batches: int
 ) -> None:
     assert batches_ahead(size) == batches
+
+
+class Looking:
+    """A connection that takes note of how the planner may plan, query by query."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.sorts: list[str] = []
+
+    async def fetch(self, query: str, *args: object) -> Any:
+        self.sorts.append(await self.connection.fetchval("SHOW enable_sort"))
+        return await self.connection.fetch(query, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+async def nothing(connection: object) -> None:
+    """Look at nothing besides."""
+
+
+@pytest.mark.postgres
+@pytest.mark.asyncio
+async def test_the_ends_are_looked_up_by_the_index_and_the_batch_is_planned_as_ever(
+    pool: Pool,
+) -> None:
+    await people(pool, 2_000)
+    way = Way("It", "people", None, None, False, "UPDATE people {batch}", ())
+    run_pool = RunPool(pool, None, title="it", size=1, command_timeout=30.0)
+    async with Walk(way, run_pool, nothing) as walk, pool.acquire() as connection:
+        start = await walk.start()
+        looking: Any = Looking(connection)
+        async with connection.transaction():
+            first = await walk.upper(looking, start, 100)
+            ends = [first]
+            for _ in range(3):
+                cursor = Cursor(ends[-1], start.end)
+                ends.append(await walk.upper(looking, cursor, 100))
+
+            assert ends == [(100,), (200,), (300,), (400,)]
+            assert looking.sorts == ["off"]
+            assert await connection.fetchval("SHOW enable_sort") == "on"

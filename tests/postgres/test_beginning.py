@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -131,9 +132,15 @@ async def test_a_commit_that_fails_begins_nothing(pool: Pool) -> None:
 @pytest.mark.asyncio
 async def test_a_run_that_stops_leaves_no_transaction_open(pool: Pool) -> None:
     await people(pool)
+    complaints: list[object] = []
+    # asyncpg complains where a connection is given back in a transaction.
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: complaints.append(context)
+    )
 
     result = await Double.run(pool=pool, batch_size=10, max_batches=7)
 
+    assert complaints == []
     assert result.status is RunStatus.STOPPED
     open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
     assert await pool.fetchval(open_ones) == 0
