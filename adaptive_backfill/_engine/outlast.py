@@ -43,38 +43,48 @@ async def outlast(
     After *patience* seconds nothing is held back any more: a cancellation that
     arrived, or arrives, is raised, and *future* is cancelled.
     """
-    loop = asyncio.get_running_loop()
-    held: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True) as scope:
-        waiter: asyncio.Future[None] = loop.create_future()
-        lapsed = False
-
-        def wake(_: object = None) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        def lapse() -> None:
-            nonlocal lapsed
-            lapsed = True
-            scope.shield = False
-            wake()
-
-        future.add_done_callback(wake)
-        timer = loop.call_later(patience, lapse)
-        try:
-            while not future.done() and not (lapsed and held):
-                try:
-                    await waiter
-                except asyncio.CancelledError as error:
-                    held = error
-                waiter = loop.create_future()
-        finally:
-            timer.cancel()
-            future.remove_done_callback(wake)
+    until = asyncio.get_running_loop().time() + patience
+    held = await _cancelled_before_done(future)
     if held is not None and not future.done():
-        future.cancel()
-        raise held
+        held = await _shielded_until(until, future) or held
+        if not future.done():
+            future.cancel()
+            raise held
     return held or await _kept_off()
+
+
+async def _cancelled_before_done(
+    future: asyncio.Future[_T],
+) -> asyncio.CancelledError | None:
+    """Wait without a shield, which most commits never need, and which takes longer."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        await waiter
+    except asyncio.CancelledError as error:
+        return error
+    finally:
+        future.remove_done_callback(wake)
+    return None
+
+
+async def _shielded_until(
+    until: float, future: asyncio.Future[_T]
+) -> asyncio.CancelledError | None:
+    """Wait on until *future* is done, or *until* is the loop's time."""
+    now, held = asyncio.get_running_loop().time, None
+    with anyio.CancelScope(shield=True):
+        while not future.done() and (left := until - now()) > 0:
+            try:
+                await asyncio.wait((future,), timeout=left)
+            except asyncio.CancelledError as error:
+                held = error
+    return held
 
 
 async def _kept_off() -> asyncio.CancelledError | None:

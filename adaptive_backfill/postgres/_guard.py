@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -53,6 +54,25 @@ ORDER BY w.seconds DESC LIMIT 1
 _TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
+@dataclass(slots=True)
+class _Batch:
+    """A batch under way.
+
+    Attributes:
+        scope: Cancels it.
+        pid: The server's process that does it.
+        due: The loop's time from which somebody may have waited too long for it.
+        watching: Looks who waits; from then on.
+        waiter: Who did, once it is cancelled for that.
+    """
+
+    scope: anyio.CancelScope
+    pid: int
+    due: float
+    watching: asyncio.Task[None] | None = None
+    waiter: str = ""
+
+
 class Guard:
     """Watches over the batches of one transaction after the other.
 
@@ -66,6 +86,8 @@ class Guard:
         self._pool = pool
         self._title = title
         self._patience = patience
+        self._batch: _Batch | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def over(
         self, handle: Callable[[Any], Awaitable[object]], argument: object, pid: int
@@ -82,33 +104,42 @@ class Guard:
             Exception: What it raised.
         """
         loop = asyncio.get_running_loop()
-        watching: list[asyncio.Task[None]] = []
-        waiter: list[str] = []
         answer: object = None
         with anyio.CancelScope() as scope:
-
-            def begin() -> None:
-                watching.append(loop.create_task(self._watch(scope, waiter, pid)))
-
-            timer = loop.call_later(self._patience, begin)
+            batch = self._batch = _Batch(scope, pid, loop.time() + self._patience)
+            if self._alarm is None:
+                self._alarm = loop.call_at(batch.due, self._rings)
             try:
                 answer = await handle(argument)
             finally:
-                timer.cancel()
-                if watching:
-                    await end_all(watching)
+                self._batch = None
+                if batch.watching is not None:
+                    await end_all((batch.watching,))
         if scope.cancelled_caught:
-            raise GaveWay(waiter[0])
+            raise GaveWay(batch.waiter)
         return answer
 
-    async def _watch(
-        self, scope: anyio.CancelScope, waiter: list[str], pid: int
-    ) -> None:
+    def _rings(self) -> None:
+        """Begin to watch over the batch under way, if it has lasted so long.
+
+        One alarm goes from batch to batch: to set one for each, and to take it back,
+        would be a good part of what a short batch takes on this side.
+        """
+        loop, batch = asyncio.get_running_loop(), self._batch
+        self._alarm = None
+        if batch is None:
+            return
+        if loop.time() < batch.due:
+            self._alarm = loop.call_at(batch.due, self._rings)
+        else:
+            batch.watching = loop.create_task(self._watch(batch))
+
+    async def _watch(self, batch: _Batch) -> None:
         while True:
-            found = await self._waiter(pid)
+            found = await self._waiter(batch.pid)
             if found is not None:
-                waiter.append(found)
-                scope.cancel()
+                batch.waiter = found
+                batch.scope.cancel()
                 return
             await asyncio.sleep(self._patience)
 
