@@ -218,17 +218,19 @@ async def test_a_pace_without_a_gauge_grows_its_batches_but_not_its_workers(
 async def test_a_pace_far_from_the_limit_of_its_gauge_takes_on_workers(
     pool: Pool,
 ) -> None:
-    await numbered(pool, 60_000)
+    await numbered(pool, 20_000)
 
     _, events = await driven(
         Paced,
         pool,
         health_checks=[Gauge(0.1)],
         batch_size=50,
+        # The health counts once a second: the walk takes one worker two at least.
+        delay_between_batches=0.005,
         pace=Adaptive(max_size=50),
     )
 
-    assert await times_done(pool) == {1: 60_000}
+    assert await times_done(pool) == {1: 20_000}
     assert {None, 1, 2} <= set(workers_of(events))
     reasons = [
         reason
