@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["KnownEnds", "batches_ahead"]
 
-_BATCHES = 10
+_BATCHES = 30
 _KEYS = 10_000
 _SECONDS = 1.0
 """How long an end is used: in a pause many rows may come in front of it."""

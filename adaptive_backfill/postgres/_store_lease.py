@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 
-from adaptive_backfill._core.codec import encode
+from adaptive_backfill._core.codec import Encoded, encode
 from adaptive_backfill._core.last_seen import last_seen
 from adaptive_backfill._core.records import (
     progress_text,
@@ -16,7 +17,7 @@ from adaptive_backfill._core.records import (
 from adaptive_backfill._core.result import Progress, RunResult, RunStatus
 from adaptive_backfill._core.snapshot import Snapshot, Wishes
 from adaptive_backfill._engine.memory_store import HISTORY
-from adaptive_backfill.errors import LeaseLost
+from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._store_database import StoreDatabase, changed
 from adaptive_backfill.postgres._store_sql import (
@@ -67,6 +68,7 @@ class PostgresLease:
         self._state_type = state_type
         self._shown: Progress | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._foreseen: tuple[object, Encoded] | None = None
 
     @property
     def beat_every(self) -> float:
@@ -132,6 +134,12 @@ class PostgresLease:
             HISTORY,
         )
 
+    def foresee(self, state: object) -> None:
+        """Encode *state*, which nobody may change, ahead of the save that it is for."""
+        # What cannot be kept is said by the save, if there is one.
+        with suppress(CheckpointError):
+            self._foreseen = (state, encode(state, self._state_type))
+
     async def save_on(self, connection: Connection, snapshot: Snapshot) -> None:
         """Save as a statement of the transaction that *connection* is in.
 
@@ -191,9 +199,15 @@ class PostgresLease:
         return self._database.tables.sql(template)
 
     def _save_arguments(self, snapshot: Snapshot) -> tuple[object, ...]:
-        state, form = encode(snapshot.state, self._state_type)
+        state, form = self._encoded(snapshot.state)
         counts = (snapshot.batches, snapshot.rows, snapshot.batch_size)
         return (*self._held, state, form, *counts, self._database.lease)
+
+    def _encoded(self, state: object) -> Encoded:
+        foreseen, self._foreseen = self._foreseen, None
+        if foreseen is not None and foreseen[0] is state:
+            return foreseen[1]
+        return encode(state, self._state_type)
 
     async def _save(
         self, before: asyncio.Task[None] | None, arguments: tuple[object, ...]

@@ -163,6 +163,14 @@ class Transaction:
         """
         self._began = monotonic()
 
+    def foresee(self, state: object) -> None:
+        """Take note that *state*, which nobody may change, is likely to be saved next.
+
+        It is encoded once the server has been sent something, and is at work itself.
+        """
+        if self.riding is not None:
+            asyncio.get_running_loop().call_soon(self.riding.foresee, state)
+
     def measured(self) -> Measured:
         """Return what the last attempt took, from when it began to change rows.
 

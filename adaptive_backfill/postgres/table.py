@@ -99,7 +99,8 @@ class TableBackfill(SettingAside, Planning):
             return DONE
         size = self.batch_size if failing is None else failing.size(self.batch_size)
         upper = await walk.upper(connection, state, size)
-        self._begins_to_change()
+        after = Cursor(upper, state.end)
+        self._begins_to_change(after)
         if failing is not None and failing.aside is not None:
             await self._set_aside(connection, upper)
             rows = 0
@@ -112,7 +113,7 @@ class TableBackfill(SettingAside, Planning):
         else:
             rows = await walk.do(connection, state, upper)
         if upper != state.end:
-            return Next(Cursor(upper, state.end), rows=rows)
+            return Next(after, rows=rows)
         # A share ends where the next begins; the whole walk is what follows.
         follows = self.follow and not works_for(self)
         end = await walk.last(connection) if follows else None
@@ -131,9 +132,10 @@ class TableBackfill(SettingAside, Planning):
             raise BackfillError(msg)
         return self._walk
 
-    def _begins_to_change(self) -> None:
+    def _begins_to_change(self, after: Cursor) -> None:
         if self._transaction is not None:
             self._transaction.begins_to_change()
+            self._transaction.foresee(after)
 
     def _rows_handler(self) -> Callable[..., Awaitable[object]] | None:
         handler: Callable[..., Awaitable[object]] | None = getattr(

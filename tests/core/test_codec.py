@@ -609,3 +609,16 @@ def test_a_class_of_a_script_is_kept_by_the_name_that_others_import(
 
     assert here == decode(kept) == script.State(3)
     assert typed.form == "typed/1 job.State"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("job.py", "job"), ("C:\\srv\\job.py", "job"), ("/srv.d/my.job.py", "my.job"),
+     ("/srv.d/job", "job"), ("/srv/.job", ".job")],
+)  # fmt: skip
+def test_a_script_is_imported_by_the_name_of_its_file(
+    file: str, name: str, script: ModuleType
+) -> None:
+    script.__file__ = file
+
+    assert encode(script.State(3), script.State).form == f"typed/1 {name}.State"

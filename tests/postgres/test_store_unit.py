@@ -6,7 +6,10 @@ import pytest
 import pytest_asyncio
 
 from adaptive_backfill import RunResult, RunStatus, Snapshot
+from adaptive_backfill._core import codec
+from adaptive_backfill._core.codec import Encoded
 from adaptive_backfill.errors import CheckpointError, LeaseLost
+from adaptive_backfill.postgres import _store_lease
 from adaptive_backfill.postgres.store import PostgresStore
 
 from .storing import NAME, Pool, run_out, seconds_left, taken
@@ -91,6 +94,53 @@ async def test_a_state_that_cannot_be_kept_is_refused_before_anything_is_sent(
         with pytest.raises(CheckpointError, match="declared type int"):
             await lease.save_on(connection, Snapshot("x"))
         assert await connection.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_was_encoded_ahead_is_saved_once(
+    store: PostgresStore, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[object] = []
+
+    def encode(state: object, state_type: object) -> Encoded:
+        encoded.append(state)
+        return codec.encode(state, state_type)
+
+    monkeypatch.setattr(_store_lease, "encode", encode)
+    lease = await taken(store, "first")
+    state = (10, "ten")
+    async with pool.acquire() as connection, connection.transaction():
+        lease.foresee(state)
+        await lease.save_on(connection, Snapshot(state, 1))
+
+    assert encoded == [state]
+    assert await lease.load() == Snapshot(state, 1)
+
+
+@pytest.mark.asyncio
+async def test_what_was_encoded_ahead_is_saved_for_that_very_state_only(
+    store: PostgresStore, pool: Pool
+) -> None:
+    lease = await taken(store, "first")
+    async with pool.acquire() as connection, connection.transaction():
+        lease.foresee(10.0)
+        await lease.save_on(connection, Snapshot(10, 1))
+        await lease.save_on(connection, Snapshot(20, 2))
+
+    kept = await lease.load()
+    assert kept == Snapshot(20, 2)
+    assert type(kept.state) is int
+
+
+@pytest.mark.asyncio
+async def test_that_a_state_cannot_be_kept_is_said_by_its_save(
+    store: PostgresStore, pool: Pool
+) -> None:
+    lease = await taken(store, "first", int)
+    async with pool.acquire() as connection, connection.transaction():
+        lease.foresee("x")
+        with pytest.raises(CheckpointError, match="declared type int"):
+            await lease.save_on(connection, Snapshot("x"))
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from adaptive_backfill import Checkpoint, Fail, Halt, RunStatus, SqliteStore
+from adaptive_backfill._core import codec
+from adaptive_backfill._core.codec import Encoded
 from adaptive_backfill.errors import ConfigurationError, InvalidAnswer
+from adaptive_backfill.postgres import _store_lease
+from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
@@ -37,6 +41,34 @@ class InPython(TableBackfill):
             "UPDATE items SET n = n + 1 WHERE id = $1", [(row["id"],) for row in rows]
         )
         return None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["statement", "python"])
+async def test_a_cursor_is_encoded_while_the_server_is_at_work(
+    kind: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+    save_on = PostgresLease.save_on
+
+    def encoded(state: object, state_type: object) -> Encoded:
+        did.append("encode")
+        return codec.encode(state, state_type)
+
+    async def save(*args: Any) -> None:
+        did.append("save")
+        await save_on(*args)
+
+    monkeypatch.setattr(_store_lease, "encode", encoded)
+    monkeypatch.setattr(PostgresLease, "save_on", save)
+    await numbered(pool, 50)
+
+    done(
+        await (Once if kind == "statement" else InPython).run(pool=pool, batch_size=10)
+    )
+
+    # Of the last batch the finish is saved, and no cursor.
+    assert did == ["encode", "save"] * 4 + ["encode"]
 
 
 @pytest.mark.asyncio
