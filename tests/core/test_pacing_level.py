@@ -236,7 +236,8 @@ def test_a_level_that_is_given_is_where_it_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "level"), [(0.5, 2.25), (0.8, 2.0), (0.95, 1.6), (1.0, 1.0)]
+    ("load", "level"),
+    [(0.49, 2.25), (0.5, 2.0), (0.8, 2.0), (0.95, 1.6), (1.0, 1.0)],
 )
 def test_each_zone_has_its_answer(load: float, level: float) -> None:
     pace = after(POLICY, [Seen(load), Seen(load)], 2.0)
@@ -246,6 +247,24 @@ def test_each_zone_has_its_answer(load: float, level: float) -> None:
         2.0,
     )
     assert first == pytest.approx(level)
+
+
+@pytest.mark.parametrize("load", [0.5, 0.69])
+def test_where_a_gauge_is_half_way_to_its_limit_one_worker_is_the_most(
+    load: float,
+) -> None:
+    pace = after(POLICY, [Seen(load)] * 20, 0.6)
+
+    assert pace.level == 1.0
+
+
+def test_many_workers_are_come_back_to_where_a_gauge_is_half_way_to_its_limit() -> None:
+    pace = paced(pace_at_start(POLICY, 3.0), Seen(1.2), POLICY)
+
+    for _ in range(10):
+        pace = paced(pace, Seen(0.6), POLICY)
+
+    assert pace.level == pytest.approx(2.7)
 
 
 def test_a_fall_in_load_is_believed_by_half_and_a_rise_at_once() -> None:
@@ -318,7 +337,7 @@ def test_a_pause_halves_at_once_and_holds_until_two_good_samples() -> None:
 
 def test_after_a_pause_the_level_is_kept_a_tenth_lower_for_a_minute() -> None:
     pace = paced(pace_at_start(POLICY, 2.0), Seen(0.2, tripped=True), POLICY)
-    steps = on(quiet, 24, pace=pace)
+    steps = on(quiet, 24, pace=pace, gain=0.2)
 
     # Each sample is of five seconds.
     assert max(step.level for step in steps[:12]) == pytest.approx(1.8)
@@ -348,13 +367,13 @@ def test_a_ban_lasts_a_minute_to_ten_and_is_forgotten_after_as_long_again() -> N
 
 
 def test_what_is_banned_is_not_gone_above_while_the_load_is_near_the_limit() -> None:
-    pace = paced(pace_at_start(POLICY, 2.0), Seen(1.2), POLICY)
+    pace = paced(pace_at_start(POLICY, 1.0), Seen(1.2), POLICY)
     steps = [pace]
     for _ in range(16):
         steps.append(paced(steps[-1], Seen(0.66), POLICY))
 
-    assert max(step.level for step in steps[:12]) == pytest.approx(1.8)
-    assert steps[-1].level > 1.8
+    assert max(step.level for step in steps[:12]) == pytest.approx(0.9)
+    assert steps[-1].level > 0.9
 
 
 def test_while_an_overload_goes_on_its_ban_does_not_run_out() -> None:
@@ -369,7 +388,7 @@ def test_a_ban_is_forgotten_when_the_load_of_others_falls() -> None:
     def falls(number: int) -> float:
         return 0.8 if number < 2 else 0.05
 
-    steps = on(falls, 11, pace=pace_at_start(POLICY, 2.0))
+    steps = on(falls, 11, pace=pace_at_start(POLICY, 2.0), gain=0.2)
 
     assert steps[2].overloaded.limit == pytest.approx(1.8)
     assert steps[-1].overloaded == NOT_BANNED
@@ -476,4 +495,4 @@ def test_a_budget_that_trips_again_and_again_leaves_the_first_ceiling() -> None:
 
     assert pace.useless.ceiling == pytest.approx(3.6)
     # It is back where this plant holds it, and not at the floor for ten minutes.
-    assert on(quiet, 30, pace=pace)[-1].level > 2.0
+    assert on(quiet, 30, pace=pace, gain=0.2)[-1].level > 2.0
