@@ -1,8 +1,8 @@
 """What must finish, finishes: a save, a commit, a rollback, a release.
 
-Two kinds of cancellation may arrive meanwhile. anyio's is kept off by a shielded
-scope. asyncio's, by `Task.cancel`, goes through a shield: so the work is a future of
-its own, and the one who waits holds the cancellation back until it is done.
+Two kinds of cancellation may arrive meanwhile, anyio's and that of `Task.cancel`.
+Neither reaches the work, which is a future of its own: the one who waits for it holds
+the cancellation back until it is done, from then on behind a shield.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ async def outlast(
 async def _cancelled_before_done(
     future: asyncio.Future[_T],
 ) -> asyncio.CancelledError | None:
-    """Wait without a shield, which most commits never need, and which takes longer."""
+    """Wait until *future* is done; return the cancellation that ended that early.
+
+    Without a shield, which most commits never need, and which takes longer.
+    """
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(_: object) -> None:
@@ -88,7 +91,10 @@ async def _shielded_until(
 
 
 async def _kept_off() -> asyncio.CancelledError | None:
-    """Return the cancellation of a scope around, which the shield kept off."""
+    """Return the cancellation of a scope around that came as all was done.
+
+    anyio does not cancel a task whose wait is over already.
+    """
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
     except asyncio.CancelledError as error:

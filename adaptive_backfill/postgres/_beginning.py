@@ -11,6 +11,8 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
+import asyncpg
+
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._server_limits import Limits
 
@@ -22,6 +24,12 @@ _AT_ONCE = 0.02
 _STALE = 0.1
 """Seconds that a transaction waits for its batch at most: a hook may have taken long
 for once, and `now()` in a batch is to be about now."""
+
+
+_CAUGHT = (
+    "a statement of the batch failed and its error was caught, so the batch was rolled "
+    "back; put what may fail into `async with connection.transaction():`"
+)
 
 
 class Beginnings:
@@ -68,10 +76,19 @@ class Beginnings:
         self.is_ahead = False
 
     async def commit(self, connection: Connection, *, more: bool) -> None:
-        """Commit, and begin the next at once if there are *more*, and no gaps."""
+        """Commit, and begin the next at once if there are *more*, and no gaps.
+
+        Raises:
+            asyncpg.InFailedSQLTransactionError: A statement before had failed, and
+                somebody caught its error: so the server rolled back. It is only known
+                where nothing is begun behind it.
+            asyncpg.PostgresError: What else the server said, as it is.
+        """
         ahead = more and self._gap <= _AT_ONCE
         text = f"COMMIT; {self._text}" if ahead else "COMMIT"
-        await connection.execute(text, timeout=self._limits.commit)
+        status = await connection.execute(text, timeout=self._limits.commit)
+        if status == "ROLLBACK":
+            raise asyncpg.InFailedSQLTransactionError(_CAUGHT)
         self.is_ahead, self._ended = ahead, self._monotonic()
 
     def _text_on(self, connection: Connection) -> str:

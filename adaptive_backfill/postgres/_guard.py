@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import asyncpg
 
-from adaptive_backfill._engine.outlast import end_all
+from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill.postgres._faults import GaveWay
 from adaptive_backfill.postgres._run_pool import RunPool
 
@@ -115,9 +115,16 @@ class Guard:
                 self._batch = None
                 if batch.watching is not None:
                     await end_all((batch.watching,))
+        unfold(scope)
         if scope.cancelled_caught:
             raise GaveWay(batch.waiter)
         return answer
+
+    def rest(self) -> None:
+        """Leave no alarm behind until there is another batch."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _rings(self) -> None:
         """Begin to watch over the batch under way, if it has lasted so long.

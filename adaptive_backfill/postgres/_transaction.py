@@ -142,6 +142,8 @@ class Transaction:
 
     async def rest(self) -> None:
         """Give the connection back."""
+        if self._guard is not None:
+            self._guard.rest()
         if self._open:
             # A COMMIT that was given up: nobody knows what became of it.
             await finish(self._drop())
@@ -210,10 +212,11 @@ class Transaction:
             )
             raise TimeoutError(msg) from None
 
-    async def failed(self, error: BaseException) -> None:
+    async def failed(self, error: BaseException, *, lost: bool | None = None) -> None:
         """Roll an attempt back that *error* has ended, and tell who hears."""
         connection = self._connection
-        lost = connection is None or _is_gone(connection)
+        if lost is None:
+            lost = connection is None or _is_gone(connection)
         in_vain = isinstance(error, asyncpg.LockNotAvailableError)
         self._measure(locked=self._limits.lock if in_vain else 0.0)
         if self._hears is not None:
@@ -264,9 +267,11 @@ class Transaction:
             more = done is None and not apart
             await self._beginnings.commit(connection, more=more)
         except (*_LOST, asyncpg.PostgresError) as error:
-            in_doubt = isinstance(error, _LOST) or _is_gone(connection)
+            lost = isinstance(error, _LOST) or _is_gone(connection)
+            # A cancel that came too late for the COMMIT ends what was sent behind it.
+            in_doubt = lost or isinstance(error, asyncpg.QueryCanceledError)
             if not in_doubt or not await self._was_committed(snapshot, done):
-                await self.failed(error)
+                await self.failed(error, lost=lost)
                 raise
         await self._done(connection)
         if self.riding is None and (done is None or done.rows is not None):

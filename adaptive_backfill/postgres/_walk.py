@@ -274,10 +274,15 @@ class Walk:
 
 
 def _key(row: Iterable[Any]) -> Key:
-    # asyncpg has a UUID of its own, which no checkpoint knows.
-    return tuple(
-        UUID(int=value.int) if isinstance(value, UUID) else value for value in row
-    )
+    return tuple(_plain(value) for value in row)
+
+
+def _plain(value: object) -> object:
+    # asyncpg has a UUID of its own, which no checkpoint knows; and an array it hands
+    # out as a list, by which nothing can be looked up.
+    if isinstance(value, UUID):
+        return UUID(int=value.int)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _keys(cursor: Cursor) -> Key:

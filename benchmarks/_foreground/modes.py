@@ -15,7 +15,7 @@ from _table.database import SET
 from adaptive_backfill import Adaptive
 from adaptive_backfill.postgres import TableBackfill, checks
 
-__all__ = ["ADAPTIVE", "FULL", "MODES", "NONE", "Did", "Mode"]
+__all__ = ["ADAPTIVE", "FULL", "MODES", "NONE", "RESTING", "Did", "Mode"]
 
 
 class Did(NamedTuple):
@@ -38,6 +38,7 @@ Mode = Callable[[str, int, float], Awaitable[Did]]
 """Takes the DSN, the rows of the table, and the seconds that it may take at most."""
 
 NONE, FULL, ADAPTIVE = "no backfill", "4 workers, 5,000 rows", "Adaptive()"
+RESTING = "1,000 rows + 10 ms"
 
 _RANGE = f"UPDATE users SET {SET} WHERE id > $1 AND id <= $2"
 _ONE, _HUNDRED = 0.003, 0.1
@@ -140,7 +141,7 @@ MODES: dict[str, Mode] = {
     "1 worker, 5,000 rows": by_hand(lambda: Fixed(5_000)),
     "1 worker, 3 ms": by_hand(lambda: ToSeconds(_ONE)),
     "2 workers, 3 ms": by_hand(lambda: ToSeconds(_ONE), workers=2),
-    "1,000 rows + 10 ms": by_hand(lambda: Fixed(1_000), rest=0.01),
+    RESTING: by_hand(lambda: Fixed(1_000), rest=0.01),
     "100 rows + 10 ms": by_hand(lambda: Fixed(100), rest=0.01),
     "GitLab's rule": by_hand(lambda: GitLab(_HUNDRED, 1_000), rest=0.1),
     "spirit's rule": by_hand(lambda: Spirit(_HUNDRED, 1_000)),

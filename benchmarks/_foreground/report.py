@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from _foreground.modes import ADAPTIVE, FULL, MODES, NONE
+from _foreground.modes import ADAPTIVE, FULL, MODES, NONE, RESTING
 from _foreground.results import MOST_FOREIGN, Results
 
 __all__ = ["report", "write"]
@@ -35,9 +35,13 @@ checkpoint and look at nothing.
 {table}
 """
 
+_SPEED, _P99, _P99_IN_SPIKE, _FASTER = 0.50, 3.0, 2.5, 1.8
+"""Goals for `Adaptive()`: of the speed of `FULL`; times the idle p99; and times the
+speed of `RESTING`, at no higher p99 than that has."""
+
 
 def report(results: Results) -> list[str]:
-    """Return the table, as lines."""
+    """Return the tables, as lines."""
     loads = list(results.windows)
     head = [
         f"{load} (idle p99 {results.usual(load):.1f} ms)"
@@ -49,7 +53,33 @@ def report(results: Results) -> list[str]:
         if mode != NONE:
             cells = " | ".join(_cells(results, loads, mode))
             lines.append(f"| {mode} | {cells} |")
-    return lines
+    return [*lines, "", *_goals(results, loads)]
+
+
+def _goals(results: Results, loads: list[str]) -> Iterator[str]:
+    """Yield how `Adaptive()` stands to its goals, as a table."""
+    yield (
+        f"| Adaptive() beside | of the speed of {FULL}: goal {_SPEED:.0%} | p99: goal "
+        f"{_P99:g}, in a spike {_P99_IN_SPIKE:g} | times the speed of {RESTING}: goal "
+        f"{_FASTER:g} | and its p99 against that |"
+    )
+    yield "| --- |" + " --- |" * 4
+    for load in loads:
+        ours, resting = results.cell(load, ADAPTIVE), results.cell(load, RESTING)
+        if ours is None or resting is None:
+            continue
+        most = _P99_IN_SPIKE if " for " in load else _P99
+        faster = ours.speed / resting.speed
+        yield (
+            f"| {load} | {ours.speed:.0%}, {_met(ours.speed >= _SPEED)} "
+            f"| {ours.p99:.1f}, {_met(ours.p99 <= most)} "
+            f"| {faster:.1f}, {_met(faster >= _FASTER)} "
+            f"| {ours.p99:.1f} to {resting.p99:.1f}, {_met(ours.p99 <= resting.p99)} |"
+        )
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "missed"
 
 
 def _cells(results: Results, loads: list[str], mode: str) -> Iterator[str]:

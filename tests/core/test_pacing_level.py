@@ -267,6 +267,31 @@ def test_many_workers_are_come_back_to_where_a_gauge_is_half_way_to_its_limit() 
     assert pace.level == pytest.approx(2.7)
 
 
+def test_where_trouble_began_is_no_room_once_it_is_forgotten() -> None:
+    pace = paced(pace_at_start(POLICY, 3.0), Seen(1.2), POLICY)
+    for _ in range(60):
+        pace = paced(pace, Seen(0.05), POLICY)
+
+    # What it does after a `Slow`, when there are more users by then.
+    pace = pace._replace(level=0.5)
+    for _ in range(10):
+        pace = paced(pace, Seen(0.6), POLICY)
+
+    assert pace.level == 1.0
+
+
+def test_a_worker_whose_own_load_leaves_no_room_is_measured_all_the_same() -> None:
+    def scales(level: float) -> float:
+        return 1_000.0 * level
+
+    steps = on(
+        lambda _: 0.17, 60, rate=scales, pace=pace_at_start(POLICY, 1.0), gain=0.28
+    )
+
+    assert steps[-1].level > 1.5
+    assert steps[-1].trial is None
+
+
 def test_a_fall_in_load_is_believed_by_half_and_a_rise_at_once() -> None:
     pace = after(POLICY, [Seen(0.8), Seen(0.4)], 2.0)
 

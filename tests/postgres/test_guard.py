@@ -107,6 +107,20 @@ async def test_who_waits_for_somebody_else_disturbs_no_batch(
 
 
 @pytest.mark.asyncio
+async def test_a_run_leaves_no_alarm_behind(pool: Pool) -> None:
+    await numbered(pool, 40)
+
+    class Quick(TableBackfill):
+        table = "items"
+        statement = "UPDATE items SET n = n + 1 WHERE {batch}"
+
+    done(await Quick.run(pool=pool))
+
+    handles = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert [each for each in handles if "Guard" in repr(each)] == []
+
+
+@pytest.mark.asyncio
 async def test_batches_are_shown_by_their_name_and_under_limits(
     pool: Pool, database: str
 ) -> None:

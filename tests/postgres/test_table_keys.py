@@ -33,6 +33,7 @@ KEYS = {
     "interval": "g * interval '1 hour'",
     "boolean": "g = 1",
     "time": "time '00:00' + g * interval '1 minute'",
+    "int[]": "ARRAY[g % 7, g]",
 }
 
 

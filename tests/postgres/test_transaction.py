@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest
 from adaptive_backfill import Answer, Done, Fail, Halt, Next, Retry, RunStatus
 from adaptive_backfill.errors import BackfillError, BatchTimeout
 from adaptive_backfill.postgres import _transaction
+from adaptive_backfill.postgres._beginning import Beginnings
 from adaptive_backfill.postgres.backfill import PostgresBackfill
 
 from . import tables
@@ -248,6 +250,57 @@ async def test_a_constraint_that_fails_at_commit_fails_the_batch(pool: Pool) -> 
 
     assert isinstance(result.error, asyncpg.ForeignKeyViolationError)
     assert result.status is RunStatus.FAILED
+    assert (result.state, result.batches) == (10, 1)
+    assert await times_done(pool) == {0: 20, 1: 10}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("outcome", ["COMMIT", "ROLLBACK"])
+async def test_a_cancel_at_commit_leaves_no_batch_twice_and_none_out(
+    outcome: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that arrives in a COMMIT too late to stop it ends what is sent behind it.
+    commit, count = Beginnings.commit, 0
+
+    async def cancelled(self: Beginnings, connection: Any, *, more: bool) -> None:
+        nonlocal count
+        count += 1
+        if count != 3:
+            await commit(self, connection, more=more)
+            return
+        await connection.execute(outcome)
+        said = "canceling statement due to user request"
+        raise asyncpg.QueryCanceledError(said)
+
+    monkeypatch.setattr(Beginnings, "commit", cancelled)
+    await numbered(pool, 100)
+
+    result = done(await Steps.run(pool=pool, retry=Retry(3, base=0.001, cap=0.001)))
+
+    assert (result.rows, result.batches) == (100, 10)
+    assert await times_done(pool) == {1: 100}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_batch_in_which_an_error_was_caught_is_not_taken_for_done(
+    keeps: bool, pool: Pool
+) -> None:
+    await numbered(pool, 30)
+
+    class Catching(Steps):
+        async def handle_batch(self, state: int) -> Answer[int]:
+            answer = await super().handle_batch(state)
+            if state == 10:
+                with suppress(asyncpg.DivisionByZeroError):
+                    await self.connection.execute("SELECT 1 / 0")
+            return answer
+
+    overrides = {} if keeps else {"checkpoint": None}
+    result = await Catching.run(pool=pool, **overrides)
+
+    assert result.status is RunStatus.FAILED
+    assert isinstance(result.error, asyncpg.InFailedSQLTransactionError)
     assert (result.state, result.batches) == (10, 1)
     assert await times_done(pool) == {0: 20, 1: 10}
 
