@@ -204,9 +204,8 @@ class PostgresLease:
         return (*self._held, state, form, *counts, self._database.lease)
 
     def _encoded(self, state: object) -> Encoded:
-        foreseen, self._foreseen = self._foreseen, None
-        if foreseen is not None and foreseen[0] is state:
-            return foreseen[1]
+        if self._foreseen is not None and self._foreseen[0] is state:
+            return self._foreseen[1]
         return encode(state, self._state_type)
 
     async def _save(

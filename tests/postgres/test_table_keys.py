@@ -72,6 +72,19 @@ async def test_a_key_of_any_type_is_walked(pool: Pool, kind: str, order: str) ->
 
 
 @pytest.mark.asyncio
+async def test_a_key_that_is_an_array_is_walked_in_whole_batches(pool: Pool) -> None:
+    await pool.execute(
+        "CREATE TABLE items (id int[] PRIMARY KEY, n int NOT NULL DEFAULT 0);"
+        "INSERT INTO items SELECT ARRAY[g % 7, g] FROM generate_series(1, 60) g"
+    )
+
+    result = done(await Once.run(pool=pool))
+
+    assert (result.batches, result.quarantined) == (9, 0)
+    assert await times_done(pool) == {1: 60}
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize(
     "key", [("a", "b"), ("b", "a"), ("a", "b", "c"), ("c", "a", "b")]

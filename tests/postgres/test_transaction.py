@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
 
-from adaptive_backfill import Answer, Done, Fail, Halt, Next, Retry, RunStatus
+from adaptive_backfill import (
+    Answer,
+    Done,
+    Fail,
+    Halt,
+    Next,
+    Retry,
+    RunStatus,
+    telemetry,
+)  # fmt: skip
 from adaptive_backfill.errors import BackfillError, BatchTimeout
 from adaptive_backfill.postgres import _transaction
 from adaptive_backfill.postgres._beginning import Beginnings
 from adaptive_backfill.postgres.backfill import PostgresBackfill
+from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
 from .asking import pool_of, sessions
@@ -260,25 +271,39 @@ async def test_a_cancel_at_commit_leaves_no_batch_twice_and_none_out(
     outcome: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One that arrives in a COMMIT too late to stop it ends what is sent behind it.
-    commit, count = Beginnings.commit, 0
-
-    async def cancelled(self: Beginnings, connection: Any, *, more: bool) -> None:
-        nonlocal count
-        count += 1
-        if count != 3:
-            await commit(self, connection, more=more)
-            return
-        await connection.execute(outcome)
-        said = "canceling statement due to user request"
-        raise asyncpg.QueryCanceledError(said)
-
-    monkeypatch.setattr(Beginnings, "commit", cancelled)
+    monkeypatch.setattr(Beginnings, "commit", cancelled_at(3, outcome))
     await numbered(pool, 100)
 
     result = done(await Steps.run(pool=pool, retry=Retry(3, base=0.001, cap=0.001)))
 
     assert (result.rows, result.batches) == (100, 10)
     assert await times_done(pool) == {1: 100}
+
+
+@pytest.mark.asyncio
+async def test_a_batch_that_took_too_long_to_commit_is_tried_again_in_halves(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Once(TableBackfill):
+        table = "items"
+        batch_size = 10
+        retry = Retry(3, base=0.001, cap=0.001)
+        statement = "UPDATE items SET n = n + 1 WHERE {batch}"
+
+    sizes: list[float] = []
+
+    def sized(event: telemetry.Event) -> None:
+        sizes.append(event.measurements["rows"])
+
+    monkeypatch.setattr(Beginnings, "commit", cancelled_at(3, "ROLLBACK"))
+    await numbered(pool, 40)
+    telemetry.attach("sizes", "backfill.batch.success", sized)
+
+    done(await Once.run(pool=pool))
+    telemetry.detach("sizes")
+
+    assert sizes[:3] == [10, 10, 5]
+    assert await times_done(pool) == {1: 40}
 
 
 @pytest.mark.asyncio
@@ -303,6 +328,23 @@ async def test_a_batch_in_which_an_error_was_caught_is_not_taken_for_done(
     assert isinstance(result.error, asyncpg.InFailedSQLTransactionError)
     assert (result.state, result.batches) == (10, 1)
     assert await times_done(pool) == {0: 20, 1: 10}
+
+
+def cancelled_at(batch: int, outcome: str) -> Callable[..., Awaitable[None]]:
+    """Return a `Beginnings.commit` that is cancelled at one *batch*, and does this."""
+    commit, count = Beginnings.commit, 0
+
+    async def cancelled(self: Beginnings, connection: Any, *, more: bool) -> None:
+        nonlocal count
+        count += 1
+        if count != batch:
+            await commit(self, connection, more=more)
+            return
+        await connection.execute(outcome)
+        said = "canceling statement due to user request"
+        raise asyncpg.QueryCanceledError(said)
+
+    return cancelled
 
 
 def _dsn(pool: Any) -> str:
