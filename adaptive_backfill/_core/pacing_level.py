@@ -41,8 +41,8 @@ GROW, SHED, HALVE = 0.70, 0.90, 1.00
 than what one step up adds, so that a step cannot lead from growing to shedding."""
 
 ROOM = 0.50
-"""Below this load more workers than one are tried. On two processors, beside users, a
-second one added 11 to 43 % of speed, and their p99 was 1.1 to 1.6 times as long."""
+"""Below this load more workers than one are tried. On two processors, beside users at
+steady rates, a second one added 11 to 43 % of speed to 1.1 to 1.6 times their p99."""
 
 FAR = GROW / 2
 """Below this load the limit is so far away that no step waits for the last one."""
