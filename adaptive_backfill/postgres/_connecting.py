@@ -62,9 +62,7 @@ async def open_connection(database: Database, title: str, limit: float) -> Opene
             own = await _connect(database, title, limit)
             return Opened(own, partial(own.close, timeout=_SECONDS_TO_GIVE_BACK))
         lent = await database.acquire(timeout=limit)
-        return Opened(
-            lent, partial(database.release, lent, timeout=_SECONDS_TO_GIVE_BACK)
-        )
+        return Opened(lent, partial(_release, database, lent))
     except TimeoutError:
         msg = (
             f"no connection in {limit:.2g} s: the pool is exhausted (let it have one "
@@ -80,6 +78,21 @@ def application_name(title: str) -> str:
     """Return what the sessions and transactions of the backfill *title* are called."""
     name = f"adaptive_backfill:{title}".encode()[:_LONGEST_APPLICATION_NAME]
     return name.decode(errors="ignore")
+
+
+async def _release(
+    pool: asyncpg.Pool[Any], lent: asyncpg.pool.PoolConnectionProxy[Any]
+) -> None:
+    """Release it, outside of a transaction.
+
+    A probe of the user's that is cancelled in a transaction cannot end it: its own
+    ROLLBACK is cancelled, too.
+    """
+    try:
+        if lent.is_in_transaction():
+            await lent.execute("ROLLBACK", timeout=_SECONDS_TO_GIVE_BACK)
+    finally:
+        await pool.release(lent, timeout=_SECONDS_TO_GIVE_BACK)
 
 
 async def _connect(dsn: str, title: str, limit: float) -> asyncpg.Connection[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,18 @@ class Query:
     async def __call__(self, connection: Connection) -> None:
         self.asked += 1
         await connection.execute(f"SELECT pg_sleep({self.seconds})")
+
+
+@dataclass
+class Uneven(Query):
+    """One of which three in five take longer, where that is said."""
+
+    slow: float = 0.0
+
+    async def __call__(self, connection: Connection) -> None:
+        self.asked += 1
+        seconds = self.slow if self.slow and self.asked % 5 < 3 else self.seconds
+        await connection.execute(f"SELECT pg_sleep({seconds})")
 
 
 def load_of(check: HealthCheck, run: HealthContext) -> float | None:
@@ -68,6 +81,20 @@ async def test_a_query_that_takes_longer_than_before_the_run_slows(pool: Pool) -
 
 
 @pytest.mark.asyncio
+async def test_a_first_look_that_is_slow_in_part_is_believed_with_the_second(
+    pool: Pool,
+) -> None:
+    query, run = Uneven(0.001), new_run()
+    check = checks.latency_probe(query, pool=pool, budget=2.0)
+    assert await ask(check, run) is OK
+
+    query.slow = 0.02
+    assert await ask(check, run) is OK
+    assert (load_of(check, run) or 9.0) < 1.0
+    assert isinstance(await ask(check, run), Slow)
+
+
+@pytest.mark.asyncio
 async def test_each_run_is_measured_against_its_own_beginning(pool: Pool) -> None:
     query = Query(0.001)
     check = checks.latency_probe(query, pool=pool, budget=2.0)
@@ -106,6 +133,30 @@ async def test_a_query_too_slow_to_be_timed_often_pauses_the_run(pool: Pool) -> 
 
     assert str(verdict).startswith("Pause(")
     assert "latency_probe: too slow to be timed more than" in str(verdict)
+
+
+@pytest.mark.asyncio
+async def test_a_probe_cut_short_in_a_transaction_leaves_none_behind(
+    pool: Pool,
+) -> None:
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    within = anyio.Event()
+
+    async def probe(connection: Connection) -> None:
+        async with connection.transaction():
+            within.set()
+            await connection.execute("SELECT pg_sleep(60)")
+
+    check = checks.latency_probe(probe, pool=pool)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, check, new_run())
+        await within.wait()
+        tasks.cancel_scope.cancel()
+
+    assert told == []
+    assert pool.get_idle_size() == pool.get_size()
 
 
 @pytest.mark.asyncio

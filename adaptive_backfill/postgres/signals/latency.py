@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -69,8 +69,9 @@ def latency_probe(
 
     The query is timed some forty times at each look, on the monitor's connection. The
     index is the median of the last three looks against that of a hundred times before
-    the first batch of the run, which is frozen. With `pace = Adaptive()` a run is as
-    fast as it can be with the index under the budget.
+    the first batch of the run, which is frozen; the first look of a run counts only
+    where nearly all of it is slow. With `pace = Adaptive()` a run is as fast as it can
+    be with the index under the budget.
 
     Choose what users wait for: a lookup by key, or better the write that matters most,
     as a callable, on a row that is nobody's.
@@ -132,9 +133,12 @@ class _Probe:
         if len(times) < _FEWEST:
             said = f"{self.name}: too slow to be timed more than {len(times)} times"
             return ANSWERS[self.terms.unknown](said)
-        recent = () if last is None else (*last.recent, tuple(times))[-_LOOKS:]
-        now = median(chain.from_iterable(recent)) if recent else median(times)
-        usual = now if last is None else last.usual
+        if last is None:
+            usual = now = median(times)
+            recent: tuple[tuple[float, ...], ...] = ()
+        else:
+            usual, recent = last.usual, (*last.recent, tuple(times))[-_LOOKS:]
+            now = _told_by(recent, usual)
         note = f"{now * 1000:.2g} ms, {usual * 1000:.2g} ms before the run"
         finding = measured(self.name, now / usual, self.budget, note=note)
         context.memory[self] = _Look(usual, finding, recent)
@@ -170,3 +174,15 @@ class _Probe:
             await connection.fetch(f"{self.query}\n/* adaptive_backfill */")
         else:
             await self.query(connection)
+
+
+def _told_by(recent: Sequence[Sequence[float]], usual: float) -> float:
+    """Return what a probe takes now, by the *recent* looks.
+
+    A lone one may be a slow second, as the first of a run often is: it is as long as
+    *usual*, unless seven in eight of its probes took longer.
+    """
+    if len(recent) > 1:
+        return median(chain.from_iterable(recent))
+    (times,) = recent
+    return max(quantiles(times, n=8)[0], min(median(times), usual))
