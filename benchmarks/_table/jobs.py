@@ -12,6 +12,7 @@ import asyncpg
 from _table import by_hand, ours, queues
 from _table.database import Tables
 from _table.results import Results
+from adaptive_backfill import Adaptive
 
 __all__ = ["SIZES", "Job", "jobs", "run_rounds"]
 
@@ -49,9 +50,9 @@ def _all() -> list[Job]:
     found.append(Job("TableBackfill 5,000, 2 workers", workers))
     found.append(Job("by hand 1,000", by_hand.bounds(1_000)))
     found.append(Job("TableBackfill 1,000", ours.by_statement(1_000)))
-    gentle, quick = ours.by_itself(0.25), ours.by_itself(0.05)
-    found.append(Job("TableBackfill, Adaptive()", gentle))
-    found.append(Job("TableBackfill, Adaptive(overhead=0.05)", quick))
+    found.append(Job("TableBackfill, Adaptive()", ours.by_itself(Adaptive())))
+    longer = ours.by_itself(Adaptive(overhead=0.05))
+    found.append(Job("TableBackfill, Adaptive(overhead=0.05)", longer))
     found.append(Job("by hand 100", by_hand.bounds(100)))
     found.append(Job("TableBackfill 100", ours.by_statement(100)))
     in_memory = ours.by_statement(100, kept=False)

@@ -64,11 +64,10 @@ def by_statement(size: int, *, workers: int = 1, kept: bool = True) -> Job:
     return job
 
 
-def by_itself(overhead: float) -> Job:
+def by_itself(pace: Adaptive) -> Job:
     """Return the job that begins at 100 rows and finds its size by itself."""
 
     async def job(dsn: str) -> None:
-        pace = Adaptive(overhead=overhead)
         await _run(ByStatement, dsn, batch_size=100, pace=pace)
 
     return job
