@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,10 +86,13 @@ class Users:
     def pid(self) -> int:
         return self._process.pid
 
-    def stop(self) -> list[Waited]:
-        """End it; return what each of its transactions waited."""
+    def end(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
+
+    def stop(self) -> list[Waited]:
+        """End it; return what each of its transactions waited."""
+        self.end()
         _, said = self._process.communicate()
         found = list(self._logged())
         shutil.rmtree(self._folder)
@@ -108,6 +112,7 @@ class Users:
                 yield Waited(ended - seconds, seconds)
 
 
+@cache
 def _pgbench() -> str:
     for folder in find_binaries():
         if (folder / "pgbench").exists():

@@ -120,19 +120,23 @@ class Paced(TableBackfill):
         self.begun.set()
 
 
-async def adaptive(dsn: str, rows: int, seconds: float) -> Did:
+def adaptive(pace: Adaptive) -> Mode:
     """Until the table is done, or its time is up."""
-    Paced.begun = asyncio.Event()
-    async with Paced.start(dsn=dsn) as run:
-        # It begins when it has timed what users wait for.
-        await Paced.begun.wait()
-        began = time.time()
-        waiting = asyncio.ensure_future(run.wait())
-        await asyncio.wait((waiting,), timeout=seconds)
-        said = f"{run.progress.batch_size} rows a batch at the end"
-        run.stop()
-        result = await waiting
-    return Did(result.rows, began, time.time(), said)
+
+    async def mode(dsn: str, rows: int, seconds: float) -> Did:
+        Paced.begun = asyncio.Event()
+        async with Paced.start(dsn=dsn, pace=pace) as run:
+            # It begins when it has timed what users wait for.
+            await Paced.begun.wait()
+            began = time.time()
+            waiting = asyncio.ensure_future(run.wait())
+            await asyncio.wait((waiting,), timeout=seconds)
+            said = f"{run.progress.batch_size} rows a batch at the end"
+            run.stop()
+            result = await waiting
+        return Did(result.rows, began, time.time(), said)
+
+    return mode
 
 
 MODES: dict[str, Mode] = {
@@ -145,5 +149,6 @@ MODES: dict[str, Mode] = {
     "100 rows + 10 ms": by_hand(lambda: Fixed(100), rest=0.01),
     "GitLab's rule": by_hand(lambda: GitLab(_HUNDRED, 1_000), rest=0.1),
     "spirit's rule": by_hand(lambda: Spirit(_HUNDRED, 1_000)),
-    ADAPTIVE: adaptive,
+    ADAPTIVE: adaptive(Adaptive()),
+    "Adaptive(overhead=0.4)": adaptive(Adaptive(overhead=0.4)),
 }

@@ -1,0 +1,1 @@
+"""What `reactions.py` is made of."""
