@@ -30,7 +30,7 @@ from _table.database import SETTINGS, Tables
 from adaptive_backfill.testing.postgres import temporary_server
 
 SECONDS_OF_A_MODE = 90.0
-"""So that it does the whole table: its first part is quicker than the rest."""
+"""So that it does the whole table: a run is past its first part when users go."""
 
 SECONDS_OF_NONE = 15.0
 

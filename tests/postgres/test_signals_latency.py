@@ -136,6 +136,19 @@ async def test_a_query_too_slow_to_be_timed_often_pauses_the_run(pool: Pool) -> 
 
 
 @pytest.mark.asyncio
+async def test_a_first_look_in_which_nothing_has_changed_is_as_usual(
+    pool: Pool,
+) -> None:
+    query, run = Uneven(0.001, slow=0.01), new_run()
+    check = checks.latency_probe(query, pool=pool)
+    assert await ask(check, run) is OK
+
+    assert await ask(check, run) is OK
+    # And not as its quick probes say, which would be room for more workers.
+    assert load_of(check, run) == pytest.approx(1 / 3, rel=0.3)
+
+
+@pytest.mark.asyncio
 async def test_a_probe_cut_short_in_a_transaction_leaves_none_behind(
     pool: Pool,
 ) -> None:
