@@ -45,7 +45,7 @@ class Adaptive:
         min_size: int = 10,
         max_size: int = 100_000,
         max_workers: int = 4,
-        overhead: float = 0.1,
+        overhead: float = 0.05,
     ) -> None:
         if isinstance(target, timedelta):
             target = target.total_seconds()

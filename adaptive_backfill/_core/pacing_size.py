@@ -60,8 +60,9 @@ SPREAD_GAIN = 0.10
 UNSURE, COMPARE_EVERY, COMPARED = 0.03, 8, 0.25
 """Standard error of the fixed part, as a share of a batch's time, up to which it is
 known well enough; the batches between two that are made smaller to learn of it where
-it is not; and their share of the size. A third of the 10 % that it may be: some twenty
-such batches at first, and one in a few hundred afterwards, which cost a thousandth."""
+it is not; and their share of the size. Some twenty such batches at first, and one in a
+few hundred afterwards, which cost a thousandth. With 2 % a size changes twice as often,
+and gains no speed (`benchmarks/pacing_sim.py`): about the knee speed is flat."""
 
 UNSEEN = 0.0002
 """Seconds a batch costs beside its time in the database: what the engine needs for it,

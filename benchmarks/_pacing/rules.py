@@ -167,7 +167,7 @@ class Ours:
 class OursToTheKnee(Ours):
     """The sizer as it is by default: no longer than pays."""
 
-    overhead = 0.1
+    overhead = Adaptive().overhead
 
 
 RULES: dict[str, Callable[[float, int], Rule]] = {

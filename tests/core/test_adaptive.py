@@ -17,7 +17,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     policy = Adaptive()
 
     assert (policy.target, policy.min_size, policy.max_size) == (0.1, 10, 100_000)
-    assert (policy.max_workers, policy.overhead) == (4, 0.1)
+    assert (policy.max_workers, policy.overhead) == (4, 0.05)
 
 
 def test_a_target_may_be_a_timedelta() -> None:
