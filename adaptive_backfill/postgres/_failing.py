@@ -18,7 +18,7 @@ from adaptive_backfill.postgres._shrinking import Shrinking
 __all__ = ["Failing", "Patience"]
 
 IN_A_ROW = 10
-"""Batches that fail one after the other before it is no single row's fault."""
+"""Rows that fail one right after the other before it is no single row's fault."""
 
 
 class Failing:
@@ -41,7 +41,8 @@ class Failing:
         self._patience = patience
         self._now = now
         self._shrinking = Shrinking()
-        self._in_a_row = 0
+        self._tries = 0
+        self._rows_in_a_row = 0
         self._away = 0
         self._away_since: float | None = None
         self._goes_on = False
@@ -76,7 +77,7 @@ class Failing:
             self._take_less(error)
         if kind in (Kind.TOO_MUCH, Kind.PASSING):
             self._again()
-        elif not (self._is_covered(error) and self._again()):
+        elif not (self._is_worth_it(error) and self._again()):
             self._goes_on = kind is Kind.ROW and self._narrow_down(error)
 
     def done(self) -> None:
@@ -84,9 +85,9 @@ class Failing:
         if self.aside is not None:
             self.aside = None
         else:
-            self._in_a_row = 0
+            self._rows_in_a_row = 0
             self._shrinking.done()
-        self.attempts = 0
+        self.attempts = self._tries = 0
         self._away_since = None
 
     def goes_on(self) -> bool:
@@ -97,7 +98,7 @@ class Failing:
         """Return the seconds to wait before it."""
         if self._away_since is not None:
             return self._retry.wait(self._away, chance)
-        return self._retry.wait(max(1, self._in_a_row), chance) if self._rests else 0.0
+        return self._retry.wait(max(1, self._tries), chance) if self._rests else 0.0
 
     def _wait_for_the_server(self) -> None:
         """Nothing was tried, so nothing is counted; only *patience* runs out."""
@@ -108,8 +109,8 @@ class Failing:
         self._goes_on = self._patience is None or waited < self._patience
 
     def _again(self) -> bool:
-        self._in_a_row += 1
-        self._goes_on = self._in_a_row < self._retry.attempts
+        self._tries += 1
+        self._goes_on = self._tries < self._retry.attempts
         return self._goes_on
 
     def _take_less(self, error: BaseException) -> None:
@@ -123,20 +124,25 @@ class Failing:
         if self.aside is not None:
             return False
         self._rests = False
+        # What comes next is another batch, with tries of its own.
+        self._tries = 0
         if not self._shrinking.bad_row():
             return True
-        self._in_a_row += 1
-        if self._in_a_row >= IN_A_ROW:
-            self._log("one row after the other fails", error, rows=self._in_a_row)
+        self._rows_in_a_row += 1
+        if self._rows_in_a_row >= IN_A_ROW:
+            self._log("one row after the other fails", error, rows=self._rows_in_a_row)
             return False
         self.aside = error
         return True
 
-    def _is_covered(self, error: BaseException) -> bool:
+    def _is_worth_it(self, error: BaseException) -> bool:
+        """Whether the same batch may be tried again, because the user says so."""
+        # A half on the way to the bad row is tried once: the whole did not come
+        # through however often, and the row itself is tried as often again.
+        on_the_way = self._shrinking.seeks and self._shrinking.size > 1
         # Ours say that the run is over: `LeaseLost`, `InvalidAnswer` and such.
-        return isinstance(error, self._retry.on) and not isinstance(
-            error, BackfillError
-        )
+        ours = isinstance(error, BackfillError)
+        return isinstance(error, self._retry.on) and not (ours or on_the_way)
 
     def _log(self, event: str, error: BaseException, **about: object) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -149,8 +155,9 @@ class Failing:
 class Patience(Retry):
     """A `Retry` for batches that may be made smaller.
 
-    *attempts* are those in a row, with whatever error, after which the run fails; *on*
-    is what is tried again as it is before a bad row is looked for.
+    *attempts* are the tries of one batch, with whatever error. After the last the run
+    fails; or a bad row is looked for, where that was an error of *on* that a row may
+    be to blame for. A row that is found so has as many tries by itself.
     """
 
     failing: Failing | None = None

@@ -36,6 +36,11 @@ class Shrinking:
             self.size = min(self.size, max(1, self._suspect // 2))
         return self.size
 
+    @property
+    def seeks(self) -> bool:
+        """Whether a bad row is being looked for."""
+        return self._suspect > 0
+
     def too_much(self) -> None:
         """Take half from now on."""
         self._ceiling = max(1, self.size // 2)

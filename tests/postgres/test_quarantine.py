@@ -375,6 +375,37 @@ async def test_what_the_users_retry_covers_is_tried_again_before_a_row_is_sought
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("attempts", [1, 3, 12])
+@pytest.mark.parametrize("bad", [(1,), (3, 4, 250, 499)])
+async def test_a_bad_row_whose_error_is_covered_is_set_aside_after_its_tries(
+    pool: Pool, bad: Sequence[int], attempts: int
+) -> None:
+    await poisoned(pool, 500, *bad)
+    retry = Retry(attempts=attempts, base=0.001, cap=0.001)
+
+    result = done(await Divide.run(pool=pool, retry=retry))
+
+    assert result.quarantined == len(bad)
+    assert await not_done(pool) == list(bad)
+    failures = await Divide.failures(pool=pool)
+    assert [failure.key for failure in failures] == list(bad)
+    assert {failure.attempts for failure in failures} == {attempts}
+
+
+@pytest.mark.asyncio
+async def test_ten_failing_rows_in_a_row_fail_the_run_also_where_they_are_retried(
+    pool: Pool,
+) -> None:
+    await poisoned(pool, 500, *range(200, 400))
+    retry = Retry(attempts=3, base=0.001, cap=0.001)
+
+    result = await Divide.run(pool=pool, retry=retry)
+
+    assert isinstance(result.error, asyncpg.DivisionByZeroError)
+    assert result.quarantined == 9
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("code", ["40001", "40P01", "08006", "57P03", "53300"])
 async def test_what_may_pass_is_tried_again_as_it_is(pool: Pool, code: str) -> None:
     await poisoned(pool, 50)

@@ -149,3 +149,19 @@ def test_what_nobody_heard_of_is_not_tried_again() -> None:
     assert not patience.covers(asyncio.CancelledError(), 1)
     assert not patience.covers(LeaseLost("users"), 1)
     assert not Patience(10).covers(ValueError(), 1)
+
+
+@given(st.integers(1, 20), st.integers(1, 5_000))
+def test_a_covered_error_has_its_tries_at_the_batch_and_at_the_row_found(
+    attempts: int, size: int
+) -> None:
+    failing = Failing(Retry(attempts=attempts, base=0.0, cap=0.0), None)
+    sizes: list[int] = []
+    while failing.aside is None:
+        sizes.append(failing.size(size))
+        failing.failed(server_error("22012"), tried=True, lost=False)
+        assert failing.goes_on()
+
+    assert failing.attempts == sizes.count(1) == attempts
+    assert sizes.count(size) == attempts
+    assert len(sizes) <= 2 * attempts + size.bit_length()
