@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
-from adaptive_backfill import OK, HealthCheck, HealthContext, Slow
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill import OK, HealthCheck, HealthContext, Pause, Slow
+from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
 from adaptive_backfill.postgres import checks
-from tests.postgres.asking import Connection, Pool, ask, new_run
+from adaptive_backfill.testing.postgres import Server
+from tests.postgres.asking import Connection, Pool, a_role, ask, connected, new_run
 
 pytestmark = pytest.mark.postgres
 
@@ -124,15 +127,73 @@ async def test_the_probes_are_told_from_the_statements_of_users(pool: Pool) -> N
     assert all("adaptive_backfill" in query for query in said)
 
 
+async def looks(check: HealthCheck, run: HealthContext, *, number: int) -> list[Any]:
+    """What *check* says at so many looks, each in a second."""
+    verdicts: list[Any] = []
+    for _ in range(number):
+        with anyio.fail_after(1.0):
+            verdicts.append(await ask(check, run))
+    return verdicts
+
+
+def warned(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    assert all(line["event"] == "health check is disabled" for line in logs)
+    return [line["reason"] for line in logs]
+
+
 @pytest.mark.asyncio
-async def test_a_query_too_slow_to_be_timed_often_pauses_the_run(pool: Pool) -> None:
-    check = checks.latency_probe(Query(0.1), pool=pool)
+@pytest.mark.parametrize("seconds", [0.1, 5.0])
+async def test_a_query_that_was_always_too_slow_to_be_timed_is_left_out(
+    pool: Pool, seconds: float
+) -> None:
+    check = checks.latency_probe(Query(seconds), pool=pool, action="halt")
 
-    with anyio.fail_after(1.0):
-        verdict = await ask(check, new_run())
+    with capture_logs() as logs:
+        verdicts = await looks(check, new_run(), number=2)
 
-    assert str(verdict).startswith("Pause(")
-    assert "latency_probe: too slow to be timed more than" in str(verdict)
+    assert verdicts == [OK, OK]
+    (reason,) = warned(logs)
+    assert reason.startswith("too slow to be timed more than ")
+    assert "take a quicker query, or raise health_timeout" in reason
+
+
+@pytest.mark.asyncio
+async def test_a_query_that_becomes_too_slow_to_be_timed_often_slows(
+    pool: Pool,
+) -> None:
+    query, run = Query(0.002), new_run()
+    check = checks.latency_probe(query, pool=pool)
+    assert [await ask(check, run) for _ in range(3)] == [OK, OK, OK]
+
+    query.seconds = 0.2
+    (slow,) = await looks(check, run, number=1)
+
+    assert isinstance(slow, Slow)
+    assert " > 3 (" in str(slow.reason)
+
+
+@pytest.mark.asyncio
+async def test_few_probes_within_the_budget_are_no_reason_to_wait(pool: Pool) -> None:
+    query, run = Query(0.015), new_run()
+    check = checks.latency_probe(query, pool=pool, budget=9.0)
+    assert await ask(check, run) is OK
+
+    query.seconds = 0.06
+    assert await looks(check, run, number=2) == [OK, OK]
+    assert (load_of(check, run) or 9.0) < 1.0
+
+
+@pytest.mark.asyncio
+async def test_a_query_that_worked_and_never_ends_is_unknown(pool: Pool) -> None:
+    query, run = Query(0.002), new_run()
+    check = checks.latency_probe(query, pool=pool)
+    assert await ask(check, run) is OK
+
+    query.seconds = 60.0
+    with pytest.raises(HealthCheckTimeout, match="latency_probe"):
+        await looks(check, run, number=1)
+    query.seconds = 0.002
+    assert await ask(check, run) is OK
 
 
 @pytest.mark.asyncio
@@ -172,13 +233,123 @@ async def test_a_probe_cut_short_in_a_transaction_leaves_none_behind(
     assert pool.get_idle_size() == pool.get_size()
 
 
-@pytest.mark.asyncio
-async def test_a_query_that_fails_says_so(pool: Pool) -> None:
-    check = checks.latency_probe("SELECT nonsense", pool=pool)
+async def forgets_its_argument() -> None:
+    """No probe: it takes no connection."""
 
-    with pytest.raises(asyncpg.UndefinedColumnError):
-        await ask(check, new_run())
+
+async def raises_of_its_own(connection: Connection) -> None:
+    raise LookupError("no such user")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("SELECT nonsense", 'column "nonsense" does not exist'),
+        ("SELECT FROM nowhere", 'relation "nowhere" does not exist'),
+        ("SELEC 1", "syntax error"),
+        ("SELECT $1::int", "the server expects 1 argument"),
+        ("SELECT 1 / 0", "division by zero"),
+        (forgets_its_argument, "takes 0 positional arguments"),
+        (raises_of_its_own, "no such user"),
+    ],
+)
+async def test_a_query_that_never_worked_is_left_out_and_told_once(
+    pool: Pool, query: Any, reason: str
+) -> None:
+    check, run = checks.latency_probe(query, pool=pool), new_run()
+
+    with capture_logs() as logs:
+        verdicts = [await ask(check, run) for _ in range(3)]
+
+    assert verdicts == [OK, OK, OK]
+    assert load_of(check, run) is None
+    (told,) = warned(logs)
+    assert reason in told
+    assert "; correct the query, or grant what it needs" in told
+
+
+@pytest.mark.asyncio
+async def test_a_query_that_may_not_be_asked_is_left_out(database: str) -> None:
+    async with connected(database) as owner:
+        await owner.execute("CREATE TABLE secrets ()")
+    async with a_role(database) as dsn:
+        check = checks.latency_probe("SELECT FROM secrets", pool=dsn)
+        with capture_logs() as logs:
+            verdict = await ask(check)
+
+    assert verdict is OK
+    assert "permission denied for table secrets" in warned(logs)[0]
+
+
+@pytest.mark.asyncio
+async def test_a_query_that_begins_to_work_counts_from_then_on(pool: Pool) -> None:
+    check, run = checks.latency_probe("SELECT * FROM later", pool=pool), new_run()
+    with capture_logs():
+        assert await ask(check, run) is OK
+
+    await pool.execute("CREATE TABLE later (slept text)")
+    assert await ask(check, run) is OK
+    assert load_of(check, run) == pytest.approx(1 / 3)
+
+    await pool.execute(
+        "DROP TABLE later; CREATE VIEW later AS SELECT pg_sleep(0.02)::text AS slept"
+    )
+    slow = await ask(check, run)
+    assert isinstance(slow, Slow)
+    assert "ms when it began to work)" in str(slow.reason)
+
+
+@pytest.mark.asyncio
+async def test_a_query_that_worked_and_fails_is_not_healthy(pool: Pool) -> None:
+    await pool.execute("CREATE TABLE there ()")
+    check, run = checks.latency_probe("SELECT FROM there", pool=pool), new_run()
+    assert await ask(check, run) is OK
+
+    await pool.execute("DROP TABLE there")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await ask(check, run)
     assert check.on_error == "pause"
+
+
+async def loses_its_connection(connection: Connection) -> None:
+    await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+async def reaches_nothing(connection: Connection) -> None:
+    raise ConnectionRefusedError("no other database")
+
+
+async def finds_no_room(connection: Connection) -> None:
+    await connection.execute(
+        "DO $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$"
+    )
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("probe", "raised"),
+    [
+        (loses_its_connection, (asyncpg.PostgresError, asyncpg.InterfaceError)),
+        (reaches_nothing, ConnectionRefusedError),
+        (finds_no_room, asyncpg.DiskFullError),
+    ],
+)
+async def test_a_server_that_fails_a_first_look_is_not_healthy(
+    pool: Pool, probe: Any, raised: Any
+) -> None:
+    check = checks.latency_probe(probe, pool=pool)
+
+    with pytest.raises(raised):
+        await ask(check, new_run())
+
+
+@pytest.mark.asyncio
+async def test_a_first_look_without_a_connection_waits(server: Server) -> None:
+    check = checks.latency_probe("SELECT 1", pool=server.dsn("nowhere"))
+
+    reason = 'no connection: database "nowhere" does not exist'
+    assert await ask(check) == Pause(reason)
 
 
 @pytest.mark.parametrize(

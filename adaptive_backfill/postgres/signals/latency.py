@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from statistics import median, quantiles
-from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
-import anyio
-
-from adaptive_backfill._core.answers import Verdict
+from adaptive_backfill._core.answers import OK, Verdict
 from adaptive_backfill._core.health import HealthCheck, HealthContext
 from adaptive_backfill._core.rules import is_number
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
 from adaptive_backfill.postgres._connecting import Connection
-from adaptive_backfill.postgres._finding import Finding, measured
-from adaptive_backfill.postgres._limits import seconds_left
+from adaptive_backfill.postgres._finding import Finding, Gap, measured
 from adaptive_backfill.postgres._monitor_connection import MonitorConnection
 from adaptive_backfill.postgres._signal import ANSWERS, load_of, verdict_of
 from adaptive_backfill.postgres._source import (
@@ -28,7 +22,9 @@ from adaptive_backfill.postgres._source import (
     database_of,
     source_problems,
 )
+from adaptive_backfill.postgres._telling import tell_absent
 from adaptive_backfill.postgres._terms import Action, Terms
+from adaptive_backfill.postgres._timing import CutShort, Faulty, timed
 
 __all__ = ["Probed", "latency_probe"]
 
@@ -48,13 +44,14 @@ _LOOKS = 3
 """Looks that count together: one slow second says little, and two say enough."""
 
 _FEWEST = 10
-"""A look with fewer, because each takes so long, says nothing."""
+"""With fewer there is no measure of what is usual; and a later look, in which each
+takes so long, is only believed where they all say the same."""
 
-_SECONDS_BETWEEN = 0.01
-"""Between two probes, on the average. Even gaps could keep step with something."""
+_LEFT_OUT = "left out"
+"""Remembered of a look at one that has never worked."""
 
-_SHARE_OF_TIME = 0.5
-"""Of the time that a check may take."""
+_CORRECT = "correct the query, or grant what it needs; until then it is left out"
+_QUICKER = "take a quicker query, or raise health_timeout; until then it is left out"
 
 
 def latency_probe(
@@ -72,6 +69,11 @@ def latency_probe(
     the first batch of the run, which is frozen; the first look of a run counts only
     where nearly all of it is slow. With `pace = Adaptive()` a run is as fast as it can
     be with the index under the budget.
+
+    A query that fails at the first look, or cannot be timed fifteen times, is left out
+    of the run with one warning, and counts from when it works. Once it has worked, one
+    that raises is unhealthy. So it is at any time where the server is to blame, or
+    there is no connection.
 
     Choose what users wait for: a lookup by key, or better the write that matters most,
     as a callable, on a row that is nobody's.
@@ -103,11 +105,13 @@ class _Look(NamedTuple):
 
     Attributes:
         usual: Seconds that a probe took before the run.
+        since: When that was, for people.
         finding: The judgement.
         recent: Seconds that the probes of the last looks took, without the first look.
     """
 
     usual: float
+    since: str
     finding: Finding
     recent: tuple[tuple[float, ...], ...] = ()
 
@@ -128,21 +132,40 @@ class _Probe:
             times = await self._times(context, _PROBES if last else _FIRST + _USUAL)
         except Unusable as why:
             return ANSWERS[self.terms.unknown](str(why))
+        except CutShort as cut:
+            if last is not None and len(cut.times) == 1:
+                raise HealthCheckTimeout(self.name, cut.times[0]) from None
+            times = cut.times
+        except Faulty as why:
+            if last is not None:
+                raise why.error from None
+            return self._without(Gap(str(why), _CORRECT), context)
         if last is None:
-            times = times[_FIRST:]
-        if len(times) < _FEWEST:
-            said = f"{self.name}: too slow to be timed more than {len(times)} times"
-            return ANSWERS[self.terms.unknown](said)
-        if last is None:
-            usual = now = median(times)
-            recent: tuple[tuple[float, ...], ...] = ()
-        else:
-            usual, recent = last.usual, (*last.recent, tuple(times))[-_LOOKS:]
-            now = _told_by(recent, usual)
-        note = f"{now * 1000:.2g} ms, {usual * 1000:.2g} ms before the run"
-        finding = measured(self.name, now / usual, self.budget, note=note)
-        context.memory[self] = _Look(usual, finding, recent)
+            return self._first(times, context)
+        recent = (*last.recent, tuple(times))[-_LOOKS:]
+        return self._judged(last._replace(recent=recent), context)
+
+    def _first(self, times: list[float], context: HealthContext) -> Verdict:
+        if len(times) < _FIRST + _FEWEST:
+            said = f"too slow to be timed more than {len(times)} times"
+            return self._without(Gap(said, _QUICKER), context)
+        late = context.memory.get(self) == _LEFT_OUT
+        since = "when it began to work" if late else "before the run"
+        look = _Look(median(times[_FIRST:]), since, Finding())
+        return self._judged(look, context)
+
+    def _judged(self, look: _Look, context: HealthContext) -> Verdict:
+        now = _told_by(look.recent, look.usual) if look.recent else look.usual
+        note = f"{now * 1000:.2g} ms, {look.usual * 1000:.2g} ms {look.since}"
+        finding = measured(self.name, now / look.usual, self.budget, note=note)
+        context.memory[self] = look._replace(finding=finding)
         return verdict_of(finding, self.terms)
+
+    def _without(self, gap: Gap, context: HealthContext) -> Verdict:
+        """Do without one that never worked: the run would wait for ever for it."""
+        context.memory[self] = _LEFT_OUT
+        tell_absent(self.name, gap, context)
+        return OK
 
     def load(self, context: HealthContext) -> float | None:
         """Return how near to its budget the index was at the last look."""
@@ -158,15 +181,8 @@ class _Probe:
     async def _times(self, context: HealthContext, count: int) -> list[float]:
         database = await database_of(self.source, context.pool)
         line = MonitorConnection.of(database, context)
-        times: list[float] = []
         async with line.turn(context.untimed) as connection:
-            until = anyio.current_time() + seconds_left() * _SHARE_OF_TIME
-            while len(times) < count and anyio.current_time() < until:
-                began = perf_counter()
-                await self._once(connection)
-                times.append(perf_counter() - began)
-                await asyncio.sleep(random.uniform(0.5, 1.5) * _SECONDS_BETWEEN)
-        return times
+            return await timed(self._once, connection, count)
 
     async def _once(self, connection: Connection) -> None:
         if isinstance(self.query, str):
@@ -180,9 +196,14 @@ def _told_by(recent: Sequence[Sequence[float]], usual: float) -> float:
     """Return what a probe takes now, by the *recent* looks.
 
     A lone one may be a slow second, as the first of a run often is: it is as long as
-    *usual*, unless seven in eight of its probes took longer.
+    *usual*, unless seven in eight of its probes took longer. In a look with few, each
+    took so long that they need no other look beside them where all took longer.
     """
-    if len(recent) > 1:
-        return median(chain.from_iterable(recent))
-    (times,) = recent
-    return max(quantiles(times, n=8)[0], min(median(times), usual))
+    latest, together = recent[-1], median(chain.from_iterable(recent))
+    few = len(latest) < _FEWEST
+    least = min(latest) if few else quantiles(latest, n=8)[0]
+    if len(recent) == 1:
+        together = min(together, usual)
+    elif not few:
+        return together
+    return max(least, together)
