@@ -170,12 +170,8 @@ class Loop(Batches):
         return move
 
     async def _rest(self, rest: Rest) -> None:
-        self.reasons = rest.reasons
         self.pacer.idled()
-        was_paused = self._meter.is_paused
-        self._meter.pause(rest.by)
-        if not was_paused:
-            self._reporter.pausing(self.report, rest.reasons)
+        self._begin_pause(rest)
         if self._unit is not None:
             await self._unit.rest()
         if self._control.wishes is not self._wishes:
@@ -186,11 +182,26 @@ class Loop(Batches):
             waits.append(self._monitor.recheck_after)
         await self._bell.wait(min((w for w in waits if w is not None), default=None))
 
+    def _begin_pause(self, rest: Rest) -> None:
+        """Begin a pause, or go on with it; with another where *rest* has another cause.
+
+        So each pause is told with a cause and a length of its own.
+        """
+        before = self._meter.paused_by
+        if before is not None and before != rest.by:
+            self._reporter.resuming(self._meter.turn(), self.reasons)
+        self.reasons = rest.reasons
+        self._meter.pause(rest.by)
+        if before != rest.by:
+            self._reporter.pausing(self.report, rest.reasons)
+
     def _end_pause(self) -> None:
         """End the pause, if there is one."""
         if self.reasons:
             reasons, self.reasons = self.reasons, ()
-            self._reporter.resuming(self._meter.resume(), reasons)
+            length = self._meter.resume()
+            if length is not None:
+                self._reporter.resuming(length, reasons)
 
     async def _do(self) -> None:
         """Do a batch, and rest."""

@@ -26,8 +26,8 @@ class Metering(Protocol):
     """What a loop tells of its times."""
 
     @property
-    def is_paused(self) -> bool:
-        """Whether it is paused now."""
+    def paused_by(self) -> str | None:
+        """What the run is paused by now; `None` where it is not."""
         ...
 
     @property
@@ -39,8 +39,12 @@ class Metering(Protocol):
         """Begin a pause, or go on with it, until there is no more *by*."""
         ...
 
-    def resume(self) -> float:
-        """End the pause; return its length in seconds."""
+    def resume(self) -> float | None:
+        """End the pause; return the length of the run's, where it ends with it."""
+        ...
+
+    def turn(self) -> float:
+        """End the run's pause, for another to begin; return its length in seconds."""
         ...
 
     def count(self, run: RunState) -> None:
@@ -83,6 +87,11 @@ class Meter:
         """Whether the run is paused now."""
         return self._paused_since is not None
 
+    @property
+    def paused_by(self) -> str | None:
+        """What the run is paused by now; `None` where it is not."""
+        return self._paused_by if self.is_paused else None
+
     def pause(self, by: str) -> None:
         """Begin a pause, or go on with it, until there is no more *by*."""
         now = self._clock.monotonic()
@@ -104,6 +113,10 @@ class Meter:
         self._paused_since = None
         self.times.pauses(now, paused=False)
         return length
+
+    def turn(self) -> float:
+        """End the pause, for another to begin; return its length in seconds."""
+        return self.resume()
 
     def waited(self) -> dict[str, float]:
         """Return the paused seconds by what was waited for, this pause left out."""

@@ -16,7 +16,7 @@ from adaptive_backfill._core.answers import OK
 from adaptive_backfill._core.evaluation import HealthReport
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions, changed
-from adaptive_backfill._core.run import RunState, ended, stopped
+from adaptive_backfill._core.run import Rest, RunState, ended, stopped
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.control import Steering
@@ -131,9 +131,9 @@ class ShareMeter:
         self._whole = whole
 
     @property
-    def is_paused(self) -> bool:
-        """Whether this share is paused."""
-        return self in self._whole.resting
+    def paused_by(self) -> str | None:
+        """What the run is paused by now; `None` where it is not."""
+        return self._whole.meter.paused_by
 
     @property
     def times(self) -> Times:
@@ -145,12 +145,16 @@ class ShareMeter:
         self._whole.meter.pause(by)
         self._whole.resting.add(self)
 
-    def resume(self) -> float:
+    def resume(self) -> float | None:
         """End the pause of this share; return that of the run, if it ends with it."""
         if self not in self._whole.resting:
-            return 0.0
+            return None
         self._whole.resting.discard(self)
-        return 0.0 if self._whole.resting else self._whole.meter.resume()
+        return None if self._whole.resting else self._whole.meter.resume()
+
+    def turn(self) -> float:
+        """End the run's pause, for another; whoever rests still rests for that one."""
+        return self._whole.meter.turn()
 
     def count(self, run: RunState) -> None:
         """Take note that the share has moved to *run*."""
@@ -183,15 +187,14 @@ class ShareReporter(Reporter):
 
     @override
     def pausing(self, report: HealthReport, reasons: tuple[Reason, ...]) -> None:
-        self._whole.loop.reasons = reasons
-        if len(self._whole.resting) == 1:
-            self._whole.reporter.pausing(report, reasons)
+        self._whole.reporter.pausing(report, reasons)
 
     @override
     def resuming(self, paused: float, reasons: tuple[Reason, ...]) -> None:
-        if not self._whole.resting:
-            self._whole.loop.reasons = ()
-            self._whole.reporter.resuming(paused, reasons)
+        # Those of the share may be older: it rests since before they changed.
+        reasons = self._whole.loop.reasons or reasons
+        self._whole.loop.reasons = ()
+        self._whole.reporter.resuming(paused, reasons)
 
 
 class ShareLoop(Loop):
@@ -266,6 +269,11 @@ class ShareLoop(Loop):
         # Its turn is for others to have, who count towards `max_batches`, too.
         self._whole.has_done(self._own_meter)
         await super()._idle()
+
+    @override
+    def _begin_pause(self, rest: Rest) -> None:
+        super()._begin_pause(rest)
+        self._whole.loop.reasons = rest.reasons
 
     @override
     def _whole_run(self) -> RunState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from adaptive_backfill import (
     HealthCheck,
     MemoryStore,
     Next,
+    Pause,
     RunResult,
     RunStatus,
     Slow,
@@ -35,7 +37,7 @@ from adaptive_backfill._engine.sharing import ShareLoop, ShareReporter, Whole
 from adaptive_backfill._ports import Clock, Held
 from adaptive_backfill.testing import FakeClock, capture, run, start
 from tests.engine.pacing import Gauge, gauge
-from tests.engine.sharing import only
+from tests.engine.sharing import names, only
 
 
 class Shared(Backfill[Any]):
@@ -50,7 +52,8 @@ class Shared(Backfill[Any]):
 
     @classmethod
     def _adapted(cls, prepared: Prepared) -> Prepared:
-        return prepared._replace(work=replace(prepared.work, tunable=TUNABLE))
+        work = replace(prepared.work, tunable=TUNABLE, most_workers=lambda: 16)
+        return prepared._replace(work=work)
 
     @classmethod
     def _session(cls, prepared: Prepared, clock: Clock | None) -> Session:
@@ -326,3 +329,30 @@ async def test_health_that_pauses_one_pauses_the_run_once() -> None:
     assert asked
     assert result.status is RunStatus.DONE
     assert result.paused == 0.0
+
+
+@pytest.mark.asyncio
+async def test_shares_paused_for_one_thing_after_another_tell_each_once() -> None:
+    clock = FakeClock(datetime(2026, 11, 25, 12, tzinfo=UTC))
+    opening = 10 * 3600.0
+
+    def lag() -> Verdict:
+        return Pause("behind") if clock.now < opening + 10 else OK
+
+    given = shared(
+        clock,
+        windows="22:00-06:00 UTC",
+        health_checks=[HealthCheck(lag, name="lag")],
+        mode="sync",
+    )
+    with capture() as events:
+        result = await run(Shared, clock, **given)
+
+    told = [name for name in names(events) if name in ("pause", "resume")]
+    pauses, resumes = only(events, "pause"), only(events, "resume")
+    assert told == ["pause", "resume"] * 2
+    assert [each["paused"] for each in resumes] == [opening, 10.0]
+    assert [each["reasons"] for each in pauses] == [each["reasons"] for each in resumes]
+    assert str(resumes[1]["reasons"][0]) == "lag: behind"
+    assert result.waited == {"window": opening, "lag": 10.0}
+    assert result.paused == opening + 10

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adaptive_backfill import Pause, RunStatus
+from adaptive_backfill import OK, HealthCheck, Pause, RunStatus, Verdict
 from adaptive_backfill.testing import FakeClock, ScriptedCheck, capture, run, start
 from tests.engine.pacing import Plant, planted
 from tests.engine.sharing import names, only
@@ -127,3 +127,53 @@ async def test_a_pause_that_outlasts_the_opening_is_somebodys_from_then_on() -> 
         result = await under_way.wait()
 
     assert result.waited == {"window": HOUR / 2, "operator": HOUR}
+
+
+def lagging_until(clock: FakeClock, until: float) -> HealthCheck:
+    def lag() -> Verdict:
+        return Pause("behind") if clock.now < until else OK
+
+    return HealthCheck(lag, name="lag")
+
+
+@pytest.mark.asyncio
+async def test_a_pause_for_health_after_one_for_a_window_is_told_as_its_own() -> None:
+    clock = FakeClock(datetime(2026, 11, 25, 12, tzinfo=UTC))
+    opening = 9 * HOUR
+    given = hourly(clock, windows=NIGHT, batches=1, mode="sync")
+    check = lagging_until(clock, opening + 10)
+
+    with capture() as events, capture_logs() as lines:
+        result = await run(Plant, clock, **given, health_checks=[check])
+
+    told = [name for name in names(events) if name in ("pause", "resume")]
+    pauses, resumes = only(events, "pause"), only(events, "resume")
+    assert told == ["pause", "resume"] * 2
+    why = [[str(reason) for reason in each["reasons"]] for each in (*pauses, *resumes)]
+    assert why == [[WHY], ["lag: behind"]] * 2
+    assert [each["paused"] for each in resumes] == [opening, 10.0]
+    assert sum(each["paused"] for each in resumes) == result.paused
+    assert [line["after"] for line in lines if line["event"] == "resumed"] == [
+        f"paused 32400 s: {WHY}",
+        "paused 10 s: lag: behind",
+    ]
+    assert result.waited == {"window": opening, "lag": 10.0}
+
+
+@pytest.mark.asyncio
+async def test_a_pause_whose_reason_says_other_numbers_is_still_the_same() -> None:
+    clock = FakeClock(datetime(2026, 11, 25, 22, tzinfo=UTC))
+
+    def lag() -> Verdict:
+        return Pause(f"{20 - clock.now:.0f} s") if clock.now < 20 else OK
+
+    with capture() as events:
+        await run(
+            Plant,
+            clock,
+            **hourly(clock, batches=1, mode="sync"),
+            health_checks=[HealthCheck(lag, name="lag")],
+        )
+
+    assert names(events).count("pause") == 1
+    assert [each["paused"] for each in only(events, "resume")] == [20.0]
