@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import asyncpg
 
 from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill.postgres._faults import GaveWay
+from adaptive_backfill.postgres._lookout import Lookout
 from adaptive_backfill.postgres._run_pool import RunPool
 
 __all__ = ["Guard"]
@@ -51,8 +51,6 @@ WHERE w.seconds > $2 AND pg_blocking_pids(w.pid) && ARRAY(
 ORDER BY w.seconds DESC LIMIT 1
 """
 
-_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
 
 @dataclass(slots=True)
 class _Batch:
@@ -77,13 +75,15 @@ class Guard:
     """Watches over the batches of one transaction after the other.
 
     Args:
-        pool: The run's pool, which needs a connection besides that of the batch.
+        pool: The run's pool, which needs a connection besides that of the batch; of
+            those that it has further, one is kept for the guard.
         title: The `application_name` of the batches.
         patience: Seconds that others may wait, above 0.
     """
 
     def __init__(self, pool: RunPool, title: str, patience: float = PATIENCE) -> None:
-        self._pool = pool
+        self._lookout: Lookout = pool.lookout
+        self._at_work = False
         self._title = title
         self._patience = patience
         self._batch: _Batch | None = None
@@ -107,6 +107,10 @@ class Guard:
         answer: object = None
         with anyio.CancelScope() as scope:
             batch = self._batch = _Batch(scope, pid, loop.time() + self._patience)
+            if not self._at_work:
+                # Before anybody can wait: they may take all that the pool has.
+                self._at_work = True
+                self._lookout.begin()
             if self._alarm is None:
                 self._alarm = loop.call_at(batch.due, self._rings)
             try:
@@ -122,6 +126,9 @@ class Guard:
 
     def rest(self) -> None:
         """Leave no alarm behind until there is another batch."""
+        if self._at_work:
+            self._at_work = False
+            self._lookout.end()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -136,6 +143,7 @@ class Guard:
         self._alarm = None
         if batch is None:
             return
+        self._lookout.keep()
         if loop.time() < batch.due:
             self._alarm = loop.call_at(batch.due, self._rings)
         else:
@@ -152,15 +160,11 @@ class Guard:
 
     async def _waiter(self, pid: int) -> str | None:
         """Return who waits too long, as a reason for people."""
-        try:
-            async with self._pool.pool.acquire(timeout=self._patience) as connection:
-                row = await connection.fetchrow(
-                    _WAITING, self._title, self._patience, pid, timeout=self._patience
-                )
-        except _TROUBLE:
-            # Not seen is not blocked; the batch has its own limits.
-            return None
+        row = await self._lookout.look(
+            _WAITING, self._title, self._patience, pid, limit=self._patience
+        )
         if row is None:
+            # Not seen is not blocked; the batch has its own limits.
             return None
         who = row["application_name"] or "a session"
         return (

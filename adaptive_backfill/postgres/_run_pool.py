@@ -10,6 +10,7 @@ import asyncpg
 
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._connecting import application_name
+from adaptive_backfill.postgres._lookout import Lookout
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource, pool_of
 
 __all__ = ["RunPool", "check_size"]
@@ -33,6 +34,9 @@ class RunPool:
         size: Connections that batches may take at once; two more are for the lease
             and the health checks.
         command_timeout: Seconds after which a statement is given up on this side.
+
+    Attributes:
+        lookout: Looks through it for those who wait for the run's batches.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class RunPool:
         self._title = title
         self._size = size
         self._command_timeout = command_timeout
+        self.lookout = Lookout(lambda: self.pool, shared=pool is not None)
         self._own: Pool | None = None
         self._pool: Pool | None = None
         if pool is None and self._dsn is None:
@@ -107,10 +112,13 @@ class RunPool:
         trace: TracebackType | None,
     ) -> None:
         """Close what was opened here."""
-        self._pool = None
-        if self._own is not None:
-            await self._own.close()
-            self._own = None
+        try:
+            await self.lookout.close()
+        finally:
+            self._pool = None
+            if self._own is not None:
+                await self._own.close()
+                self._own = None
 
 
 def check_size(pool: object, workers: int, subject: str) -> None:

@@ -75,6 +75,31 @@ async def test_who_waits_for_a_batch_gets_the_lock_and_the_batch_is_halved(
 
 
 @pytest.mark.asyncio
+async def test_a_service_that_waits_with_all_connections_of_the_pool_goes_first(
+    database: str,
+) -> None:
+    async with pool_of(database, 4) as pool:
+        await numbered(pool, 100)
+        locked, sizes = asyncio.Event(), list[int]()
+        running = asyncio.create_task(
+            Dawdling.run(pool=pool, locked=locked, sizes=sizes)
+        )
+        await locked.wait()
+        # More than there are connections left: each holds one until it has its row.
+        requests = [
+            pool.execute("UPDATE items SET n = n WHERE id = 5") for _ in range(9)
+        ]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*requests)
+        result = done(await running)
+
+        assert result.rows == 100
+        assert sizes[:2] == [100, 50]
+        assert await times_done(pool) == {1: 100}
+        assert pool.get_size() == pool.get_idle_size()
+
+
+@pytest.mark.asyncio
 async def test_who_waits_for_somebody_else_disturbs_no_batch(
     pool: Pool, database: str
 ) -> None:
