@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -101,11 +101,14 @@ class Wishes:
         stop: Stop at the next batch boundary.
         paused: Who or what paused the run, or `None`; stays until resumed.
         values: Options to change from the next batch on, already checked.
+        asked: How often each of them was wished for, so that a wish for the value
+            that was wished before is one, too; equal wishes may differ in it.
     """
 
     stop: bool = False
     paused: str | None = None
     values: Mapping[str, object] | None = None
+    asked: Mapping[str, int] | None = field(default=None, compare=False)
 
 
 def is_immutable(state: object) -> bool:

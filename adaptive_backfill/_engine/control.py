@@ -9,6 +9,7 @@ from typing import Protocol
 
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._engine.clock import Bell
+from adaptive_backfill._engine.wishes import wished_since, with_values
 from adaptive_backfill._ports import Wish
 
 __all__ = ["HANDLE", "RunControl", "Steering"]
@@ -58,7 +59,7 @@ class RunControl:
         self._task: asyncio.Task[object] | None = None
         self._cancelled_before = 0
         self._interrupting = False
-        self._remote_values: Mapping[str, object] | None = None
+        self._remote = Wishes()
         self._bell = bell
 
     def stop(self) -> None:
@@ -80,20 +81,17 @@ class RunControl:
 
     def set(self, values: Mapping[str, object]) -> None:
         """Change options from the next batch on."""
-        self._become(
-            replace(self.wishes, values={**(self.wishes.values or {}), **values})
-        )
+        self._become(with_values(self.wishes, values))
 
     def heard(self, remote: Wishes) -> None:
         """Take over what the store says is wished."""
         # Until the store knows of a pause or resume of ours, ours is the newer one.
         paused = self.wishes.paused if self.unsent else remote.paused
-        values = self.wishes.values
-        if remote.values and remote.values != self._remote_values:
-            self._remote_values = remote.values
-            values = {**(values or {}), **remote.values}
-        stop = self.wishes.stop or remote.stop
-        self._become(Wishes(stop=stop, paused=paused, values=values))
+        # What it keeps from before may have been set anew since, by the handle.
+        news, self._remote = wished_since(self._remote, remote), remote
+        wishes = with_values(self.wishes, news) if news else self.wishes
+        stop = wishes.stop or remote.stop
+        self._become(replace(wishes, stop=stop, paused=paused))
 
     def steers(self, task: asyncio.Task[object] | None) -> None:
         """Take note of the run's *task*, to be able to interrupt it."""
@@ -118,6 +116,6 @@ class RunControl:
         return self._task.uncancel() == self._cancelled_before
 
     def _become(self, wishes: Wishes) -> None:
-        if wishes != self.wishes:
+        if wishes != self.wishes or wishes.asked != self.wishes.asked:
             self.wishes = wishes
             self._bell.ring()

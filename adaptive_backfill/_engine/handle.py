@@ -117,7 +117,9 @@ class Run:
         self._running()[1].control.stop()
 
     def set(self, **values: object) -> None:
-        """Change *values* from the next batch on.
+        """Change *values* from the next batch on; the last wish for each holds.
+
+        A value that is set again is in force again, whatever the pace made of it.
 
         Args:
             values: `batch_size`, `delay_between_batches`, `duty`,

@@ -34,6 +34,7 @@ from adaptive_backfill._engine.canary import Canary
 from adaptive_backfill._engine.caps import Caps
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.reporting import Reporter
+from adaptive_backfill._engine.wishes import wished_since
 from adaptive_backfill._ports import Clock, Work
 
 __all__ = ["Pacer", "Took", "Worker"]
@@ -156,9 +157,8 @@ class Pacer:
 
     def obey(self, wishes: Wishes) -> None:
         """Take over what is wished since it was asked last; once for all workers."""
-        before, values = self._obeyed.values or {}, wishes.values or {}
+        changes = wished_since(self._obeyed, wishes)
         self._obeyed = wishes
-        changes = {k: v for k, v in values.items() if before.get(k, _UNSET) != v}
         unknown = changes.keys() - self._work.tunable
         if unknown:
             self._reporter.log.warning(
@@ -296,9 +296,6 @@ class Pacer:
             # A limit that is met now does not wait for the next second.
             return True
         return self._report is None or seconds >= SECONDS_A_SAMPLE
-
-
-_UNSET = object()
 
 
 def _tripped(report: HealthReport | None) -> bool:

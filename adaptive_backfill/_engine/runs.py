@@ -81,7 +81,8 @@ class Runs:
 
         Args:
             name: The name of its checkpoint.
-            values: What `Run.set` takes. What that run has not, it does not change.
+            values: What `Run.set` takes. What that run has not, it does not change; its
+                log says so.
 
         Raises:
             ConfigurationError: An option cannot be changed, or not to this value.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -73,6 +74,9 @@ class Session:
         clock: Clock | None = None,
     ) -> None:
         self.run_id = uuid.uuid4().hex
+        if work.wal is None:
+            # Nobody is to set a cap that cannot be kept to.
+            work = replace(work, tunable=work.tunable - {"max_wal_per_second"})
         self._work = work
         self._options = options
         self._restart = restart
@@ -139,8 +143,7 @@ class Session:
     @property
     def tunable(self) -> frozenset[str]:
         """The options that may be changed while it runs."""
-        no_wal = self._work.wal is None
-        return self._work.tunable - ({"max_wal_per_second"} if no_wal else set())
+        return self._work.tunable
 
     async def _take(self) -> Opened | Skipped | None:
         """Take the lease; return why there is nothing to run, or an early end."""

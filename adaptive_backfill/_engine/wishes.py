@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._ports import Wish
 
-__all__ = ["needs_a_run", "wished"]
+__all__ = ["needs_a_run", "wished", "wished_since", "with_values"]
 
 
 def needs_a_run(wish: Wish) -> bool:
@@ -25,4 +26,27 @@ def wished(wishes: Wishes, wish: Wish) -> Wishes:
         case "stop":
             return replace(wishes, stop=True)
         case "set":
-            return replace(wishes, values={**(wishes.values or {}), **wish.values})
+            return with_values(wishes, wish.values)
+
+
+def with_values(wishes: Wishes, values: Mapping[str, object]) -> Wishes:
+    """Return *wishes* with *values* wished for, once more where they were before."""
+    asked = dict(wishes.asked or {})
+    for name in values:
+        asked[name] = asked.get(name, 0) + 1
+    return replace(wishes, values={**(wishes.values or {}), **values}, asked=asked)
+
+
+def wished_since(before: Wishes, now: Wishes) -> dict[str, object]:
+    """Return the values of *now* that are not *before*'s, or wished for once more.
+
+    A store that does not count its wishes is believed by the values alone.
+    """
+    old, counted, counts = before.values or {}, before.asked or {}, now.asked or {}
+    return {
+        name: value
+        for name, value in (now.values or {}).items()
+        if name not in old
+        or old[name] != value
+        or counted.get(name) != counts.get(name)
+    }
