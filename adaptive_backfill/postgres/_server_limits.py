@@ -15,7 +15,8 @@ class Limits(NamedTuple):
     """What the server holds a batch to.
 
     Attributes:
-        statement: Seconds that a statement may take; `None` for no limit.
+        statement: Seconds that a statement may take; `None` for what the role, the
+            database and the server are set to.
         lock: Seconds to wait for a lock, so that the backfill always gives way.
         idle: Seconds that the transaction may be idle.
     """
@@ -33,11 +34,11 @@ class Limits(NamedTuple):
             version: The server's major version.
             name: The transaction's `application_name`; `None` for the session's.
         """
-        settings = {
-            "statement_timeout": _milliseconds(self.statement),
-            "lock_timeout": _milliseconds(self.lock),
-            "idle_in_transaction_session_timeout": _milliseconds(self.idle),
-        }
+        settings: dict[str, str] = {}
+        if self.statement is not None:
+            settings["statement_timeout"] = _milliseconds(self.statement)
+        settings["lock_timeout"] = _milliseconds(self.lock)
+        settings["idle_in_transaction_session_timeout"] = _milliseconds(self.idle)
         if version >= _TRANSACTION_TIMEOUT and self.statement is not None:
             # Only this also ends what stopped in the middle of preparing a statement,
             # when the server takes it for busy, and it holds its locks for ever.
@@ -56,9 +57,9 @@ class Limits(NamedTuple):
         return max(_SECONDS_TO_COMMIT, self.statement or 0.0)
 
 
-def _milliseconds(seconds: float | None) -> str:
+def _milliseconds(seconds: float) -> str:
     # 0 is no limit, and so nothing is rounded to it.
-    return "0" if seconds is None else str(max(1, int(seconds * 1000)))
+    return str(max(1, int(seconds * 1000)))
 
 
 def _escaped(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import asyncpg
 import pytest
 
 from adaptive_backfill.postgres._server_limits import Limits
 
-from .asking import Pool
+from .asking import Pool, a_role, connected
 
 pytestmark = pytest.mark.postgres
 
@@ -26,11 +28,27 @@ def test_from_17_on_the_whole_transaction_is_limited_to_more_than_its_parts() ->
     assert "transaction_timeout" not in LIMITS._replace(statement=None).begin(17)
 
 
-def test_a_limit_of_none_is_0_and_a_tiny_one_is_not() -> None:
+def test_a_limit_of_none_is_not_sent_and_a_tiny_one_is_not_0() -> None:
     begin = Limits(statement=None, lock=0.0001, idle=1.0).begin(17)
 
-    assert "statement_timeout = 0;" in begin
+    assert "statement_timeout" not in begin
     assert "lock_timeout = 1;" in begin
+
+
+@pytest.mark.asyncio
+async def test_a_role_keeps_its_own_limit_where_none_is_asked_for(
+    database: str,
+) -> None:
+    async with a_role(database) as dsn, connected(database) as dba:
+        role = urlsplit(dsn).username
+        await dba.execute(f"ALTER ROLE {role} SET statement_timeout = '30s'")
+        shown = []
+        for limits in (LIMITS._replace(statement=None), LIMITS):
+            async with connected(dsn) as connection:
+                await connection.execute(limits.begin(16))
+                shown.append(await connection.fetchval("SHOW statement_timeout"))
+
+    assert shown == ["30s", "9s"]
 
 
 @pytest.mark.asyncio
