@@ -25,7 +25,7 @@ class Failing:
     """One run's failures since the last batch that was done.
 
     Attributes:
-        aside: Why the row that comes next is to be set aside, where it is.
+        aside: Why the row that failed by itself is to be set aside, where one did.
         attempts: How often that row was tried by itself.
     """
 
@@ -41,6 +41,7 @@ class Failing:
         self._patience = patience
         self._now = now
         self._shrinking = Shrinking()
+        self._upper: object = None
         self._tries = 0
         self._rows_in_a_row = 0
         self._away = 0
@@ -56,6 +57,16 @@ class Failing:
     def taken(self) -> int:
         """How many keys the last batch was for."""
         return 1 if self.aside is not None else self._shrinking.size
+
+    def sets_aside(self, upper: object) -> bool:
+        """Whether the batch up to the key *upper* is to set that row aside, no more.
+
+        Another key may be the next by now: the row that failed was deleted, or one
+        came in front of it. That one is tried as any other.
+        """
+        if upper != self._upper:
+            self._upper, self.aside, self.attempts = upper, None, 0
+        return self.aside is not None
 
     def failed(self, error: BaseException, *, tried: bool, lost: bool) -> None:
         """Hear what ended an attempt.

@@ -101,7 +101,7 @@ class TableBackfill(SettingAside, Planning):
         upper = await walk.upper(connection, state, size)
         after = Cursor(upper, state.end)
         self._begins_to_change(after)
-        if failing is not None and failing.aside is not None:
+        if failing is not None and failing.sets_aside(upper):
             await self._set_aside(connection, upper)
             rows = 0
         elif self._rows_handler() is not None:

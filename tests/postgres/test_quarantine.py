@@ -495,6 +495,30 @@ async def test_a_batch_past_its_timeout_is_halved_too(pool: Pool) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_row_that_came_in_front_of_the_bad_one_is_not_set_aside_for_it(
+    pool: Pool,
+) -> None:
+    await poisoned(pool, 100, 50)
+    await pool.execute("DELETE FROM items WHERE id = 49")
+
+    class Overtaken(InPython):
+        handed: list[int] = []
+
+        async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
+            if [row["id"] for row in rows] == [50]:
+                await pool.execute(
+                    "INSERT INTO items (id) VALUES (49) ON CONFLICT DO NOTHING"
+                )
+            await super().handle_rows(rows, connection)
+
+    done(await Overtaken.run(pool=pool))
+    (failure,) = await Overtaken.failures(pool=pool)
+
+    assert failure.key == 50
+    assert await not_done(pool) == [50]
+
+
+@pytest.mark.asyncio
 async def test_a_row_that_somebody_holds_is_waited_for(
     pool: Pool, database: str
 ) -> None:

@@ -165,3 +165,27 @@ def test_a_covered_error_has_its_tries_at_the_batch_and_at_the_row_found(
     assert failing.attempts == sizes.count(1) == attempts
     assert sizes.count(size) == attempts
     assert len(sizes) <= 2 * attempts + size.bit_length()
+
+
+def test_only_the_row_that_failed_by_itself_is_set_aside() -> None:
+    failing = Failing(Retry(attempts=3, base=0.0, cap=0.0, on=()), None)
+    bad = server_error("22012")
+    assert failing.size(1) == 1
+    assert not failing.sets_aside((5,))
+    failing.failed(bad, tried=True, lost=False)
+
+    # Another came in front of it, and fails as well.
+    assert failing.size(1) == 1
+    assert not failing.sets_aside((4,))
+    failing.failed(bad, tried=True, lost=False)
+    assert failing.size(100) == 1
+    assert failing.sets_aside((4,))
+    assert failing.attempts == 1
+    # To set it aside does not go through at once.
+    failing.failed(server_error("40001"), tried=True, lost=False)
+    assert failing.size(100) == 1
+    assert failing.sets_aside((4,))
+    failing.done()
+
+    assert failing.size(100) == 100
+    assert not failing.sets_aside((5,))
