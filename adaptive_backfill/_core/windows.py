@@ -3,15 +3,16 @@
 A window is ``22:00-06:00 Europe/Berlin``, with days before it where it is not open
 every day: ``Mon-Fri 22:00-06:00 Europe/Berlin``. Days are those on which it opens, so
 that Friday's of these closes on Saturday morning. Without a zone it is in UTC. Hours
-are those that a clock on the wall shows: a night in which the clock is changed is an
-hour longer or shorter.
+are those that a clock on the wall shows: it is open exactly while that shows a time
+inside. So a night in which the clock is changed is an hour longer or shorter, a time
+that is left out is never shown, and one that comes twice is in it twice.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,6 +30,8 @@ _TEXT = re.compile(
 )
 _A_DAY = timedelta(days=1)
 _MIDNIGHT = timedelta(hours=24)
+_DAYS_AHEAD = 16
+"""A window of one day a week may be left out by a change of the clock, once."""
 
 
 class Window(NamedTuple):
@@ -80,15 +83,16 @@ def next_opening(windows: Sequence[Window], now: datetime) -> datetime | None:
         windows: At least one.
         now: With a time zone.
     """
-    times = sorted(
-        (opens.astimezone(UTC), closes.astimezone(UTC), opens)
-        for window in windows
-        for opens, closes in _times(window, now)
-    )
     now = now.astimezone(UTC)
-    if any(opens <= now < closes for opens, closes, _ in times):
+    if any(_is_open(window, now) for window in windows):
         return None
-    return next(local for opens, _, local in times if opens > now)
+    openings = (
+        (at, at.astimezone(window.zone))
+        for window in windows
+        for at in _turns(window, now.replace(microsecond=0))
+        if at > now and _is_open(window, at)
+    )
+    return min(openings)[1]
 
 
 def windows_text(windows: Sequence[Window], until: datetime) -> str:
@@ -98,18 +102,45 @@ def windows_text(windows: Sequence[Window], until: datetime) -> str:
     return f"outside of the window{plural} {which}: until {until:%Y-%m-%d %H:%M %Z}"
 
 
-def _times(window: Window, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield when *window* opens and closes, from yesterday until a week from *now*."""
+def _is_open(window: Window, at: datetime) -> bool:
+    wall = at.astimezone(window.zone)
+    since = wall.replace(tzinfo=None) - datetime.combine(wall, time())
+    today = wall.weekday()
+    return (today in window.days and window.opens <= since < window.closes) or (
+        (today - 1) % 7 in window.days and since + _MIDNIGHT < window.closes
+    )
+
+
+def _turns(window: Window, now: datetime) -> Iterator[datetime]:
+    """Yield every instant, in UTC, at which *window* may open from *now* on.
+
+    It does when the clock reaches its hour, which it may do twice in a day, and may
+    when the clock is changed.
+    """
     today = now.astimezone(window.zone).date()
-    for number in range(-1, 9):
-        day = today + number * _A_DAY
-        if day.weekday() in window.days:
-            yield _at(window, day, window.opens), _at(window, day, window.closes)
+    for number in range(_DAYS_AHEAD):
+        opens = datetime.combine(today + number * _A_DAY, time()) + window.opens
+        for fold in (0, 1):
+            yield opens.replace(tzinfo=window.zone, fold=fold).astimezone(UTC)
+        yield from _changed(window.zone, now + number * _A_DAY)
 
 
-def _at(window: Window, day: date, since_midnight: timedelta) -> datetime:
-    # Added without a zone, so that it is what a clock on the wall shows.
-    return (datetime.combine(day, time()) + since_midnight).replace(tzinfo=window.zone)
+def _changed(zone: tzinfo, begin: datetime) -> Iterator[datetime]:
+    """Yield when the clock of *zone* is changed within a day from *begin*, if it is."""
+
+    def offset(at: datetime) -> timedelta | None:
+        return at.astimezone(zone).utcoffset()
+
+    end, before = begin + _A_DAY, offset(begin)
+    if offset(end) == before:
+        return
+    while end - begin > timedelta.resolution:
+        middle = begin + (end - begin) / 2
+        if offset(middle) == before:
+            begin = middle
+        else:
+            end = middle
+    yield end
 
 
 def _since_midnight(text: str) -> timedelta:

@@ -145,3 +145,78 @@ def test_a_window_is_open_at_its_next_opening_and_that_is_within_eight_days(
     if until is not None:
         assert timedelta() < until.astimezone(UTC) - now <= timedelta(days=8)
         assert next_opening(windows, until) is None
+
+
+CHANGES = [
+    ("Europe/Berlin", "2026-03-29 01:00"),
+    ("Europe/Berlin", "2026-10-25 01:00"),
+    # At midnight: 0:00 to 1:00 of a Sunday is left out, or comes twice.
+    ("America/Havana", "2026-03-08 05:00"),
+    ("America/Havana", "2026-11-01 05:00"),
+    # By half an hour.
+    ("Australia/Lord_Howe", "2026-10-03 15:30"),
+    ("Australia/Lord_Howe", "2026-04-04 15:00"),
+]
+MINUTE = timedelta(minutes=1)
+
+
+def shows(wall: datetime, days: str, opens: str, closes: str) -> bool:
+    """Whether a clock on the wall shows a time in the window."""
+    now = f"{wall:%H:%M}"
+    if opens < closes:
+        return f"{wall:%a}" in days and opens <= now < closes
+    began = wall if now >= opens else wall - timedelta(days=1)
+    return f"{began:%a}" in days and (now >= opens or now < closes)
+
+
+@pytest.mark.parametrize(("zone", "change"), CHANGES)
+@pytest.mark.parametrize(
+    ("days", "opens", "closes"),
+    [
+        ("Sun", "02:30", "03:30"),
+        ("Sun", "02:00", "02:30"),
+        ("Sun", "02:10", "02:20"),
+        ("Sat", "23:30", "00:30"),
+        ("Sat,Sun", "01:45", "02:15"),
+        ("Mon,Tue,Wed,Thu,Fri,Sat,Sun", "02:30", "01:10"),
+    ],
+)
+def test_a_window_is_open_while_the_clock_on_the_wall_shows_its_hours(
+    zone: str, change: str, days: str, opens: str, closes: str
+) -> None:
+    window = window_of(f"{days} {opens}-{closes} {zone}")
+    at = datetime.fromisoformat(change).replace(tzinfo=UTC)
+    minutes = [at + number * MINUTE for number in range(-100, 100)]
+    walls = [minute.astimezone(ZoneInfo(zone)) for minute in minutes]
+    expected = [shows(wall, days, opens, closes) for wall in walls]
+
+    said = [next_opening([window], minute) for minute in minutes]
+
+    assert [until is None for until in said] == expected
+    following: datetime | None = None
+    for minute, wall, until, is_open in reversed(
+        list(zip(minutes, walls, said, expected, strict=True))
+    ):
+        if is_open:
+            following = wall
+        elif following is not None:
+            assert str(until) == str(following), f"at {wall}"
+        else:
+            assert until is not None
+            assert until.astimezone(UTC) > minutes[-1], f"at {minute}"
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "until"),
+    [
+        ("2026-03-29 01:50", "Sun 02:30-03:30", "2026-03-29 03:00 CEST"),
+        ("2026-03-29 01:50", "02:30-06:00", "2026-03-29 03:00 CEST"),
+        ("2026-10-25 02:45", "Sun 02:00-02:30", "2026-10-25 02:00 CET"),
+        # All of it is left out on that Sunday.
+        ("2026-03-22 12:00", "Sun 02:10-02:40", "2026-04-05 02:10 CEST"),
+    ],
+)
+def test_an_opening_is_said_by_a_time_that_there_is(
+    now: str, text: str, until: str
+) -> None:
+    assert opening(now, f"{text} Europe/Berlin") == until
