@@ -326,6 +326,8 @@ class Work:
         unit: Makes the unit of work over the run's lease; `None`: nothing to hold.
         resources: What is open from before the lease is taken until it is released.
         state_type: The declared type of the state.
+        most_workers: Says how many batches there may be at once, with a pace, once
+            `resources` are open; one by default.
         pool: The database pool that health checks may use.
         quarantined: Says how many rows are set aside by now.
     """
@@ -349,5 +351,6 @@ class Work:
     unit: Callable[[Lease], UnitOfWork] | None = None
     resources: Callable[[], AbstractAsyncContextManager[object]] | None = None
     state_type: object = None
+    most_workers: Callable[[], int] | None = None
     pool: object = None
     quarantined: Callable[[], int] | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from typing_extensions import override
 
@@ -27,6 +27,7 @@ __all__ = [
     "CheckResult",
     "HealthCheck",
     "HealthContext",
+    "Load",
     "OnError",
     "Reason",
     "Severity",
@@ -167,6 +168,8 @@ class CheckResult:
         duration: Seconds that the check took.
         load: How near to its limit what it looks at is: 1.0 at the limit. `None` where
             the check cannot tell.
+        load_at: When that was judged, by whatever clock; `None`: just now. One that was
+            seen before already says nothing new.
     """
 
     name: str
@@ -176,6 +179,19 @@ class CheckResult:
     severity: Severity = "critical"
     duration: float = 0.0
     load: float | None = None
+    load_at: float | None = None
+
+
+class Load(NamedTuple):
+    """How near to its limit something is, from a check that does not look each time.
+
+    Attributes:
+        share: 1.0 at the limit.
+        at: When that was judged, by whatever clock.
+    """
+
+    share: float
+    at: float
 
 
 def judged(check: HealthCheck, given: object, duration: float) -> CheckResult:

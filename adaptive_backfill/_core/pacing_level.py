@@ -79,12 +79,16 @@ class Seen(NamedTuple):
     """What one health sample said.
 
     Attributes:
-        load: The worst gauge, as observed / limit; `None` where no gauge works.
+        load: The worst gauge, as observed / limit; `None` where none has news.
+        gauge: Whose that is, for people.
+        pending: A gauge has not been judged anew: what it said last stands. So nothing
+            falls, nothing grows, and nothing is answered twice.
         tripped: The verdict is a `Pause`: a budget is spent.
         slow: The verdict is `Slow`.
         fresh: Young enough to trust. Nothing grows on what is not.
         rate: Own rows, or keys, a second since the last sample; `None`: not known.
         seconds: Since the last sample.
+        said: Why it is tripped or slow, for people.
     """
 
     load: float | None
@@ -93,6 +97,9 @@ class Seen(NamedTuple):
     fresh: bool = True
     rate: float | None = None
     seconds: float = 5.0
+    said: str | None = None
+    gauge: str | None = None
+    pending: bool = False
 
 
 class Pace(NamedTuple):
@@ -101,7 +108,7 @@ class Pace(NamedTuple):
     Attributes:
         level: Workers' worth of work, from `MIN_LEVEL` to the policy's `max_workers`.
         why: Why this sample changed it, as a sentence; `None`: it did not.
-        load: Of the last sample.
+        load: Of the last sample; while a gauge is pending, the worst since its news.
         strain: The load, smoothed: up at once, down by half a sample.
         looked: A first fresh sample has come.
         held: A budget has tripped, and health is not yet back.
@@ -144,13 +151,14 @@ def pace_at_start(policy: Adaptive, level: float | None = None) -> Pace:
 def paced(pace: Pace, seen: Seen, policy: Adaptive) -> Pace:
     """Return the pace after *seen*. Always within *policy*'s bounds."""
     now = _noted(pace, seen)
-    if now.held:
+    load = _load(seen)
+    if not now.held and seen.tripped:
+        now = _tripped(now, seen)
+    elif load is not None and load >= SHED:
+        now = _shed(now, load, seen)
+    elif now.held:
         now = _holding(now)
-    elif seen.tripped:
-        now = _tripped(now)
-    elif now.load is not None and now.load >= SHED:
-        now = _shed(now, now.load)
-    elif seen.fresh and not seen.slow:
+    elif seen.fresh and not seen.slow and not seen.pending:
         now = _grown(_forgiven(now), seen, policy)
     if now.trial and trials.is_over(now.trial, pace.level, now.rates):
         now = _judged(now, now.trial, pace.level)
@@ -174,7 +182,11 @@ def rest_for(duty: float, seconds: float) -> float:
 
 def _noted(pace: Pace, seen: Seen) -> Pace:
     """Return *pace* with what *seen* says folded in, and nothing decided yet."""
-    load = HALVE if seen.load is not None and isnan(seen.load) else seen.load
+    load, strain = _load(seen), pace.strain
+    if seen.pending:
+        load, strain = _worse(load, pace.load), _worse(load, strain)
+    else:
+        strain = _smoothed(strain, load)
     calm = not seen.tripped and not seen.slow and (load is None or load < SHED)
     good = seen.fresh and calm
     healthy = pace.healthy + 1 if good else 0
@@ -183,7 +195,7 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
     return pace._replace(
         why=None,
         load=load,
-        strain=_smoothed(pace.strain, load),
+        strain=strain,
         healthy=healthy,
         ill=pace.ill and healthy < HEALTHY,
         settled=pace.settled + 1,
@@ -192,6 +204,15 @@ def _noted(pace: Pace, seen: Seen) -> Pace:
         useless=aged(pace.useless, seen.seconds),
         rates=trials.measured(pace.rates, seen.rate, seen.seconds),
     )
+
+
+def _load(seen: Seen) -> float | None:
+    """Return the load of *seen*; one that is no number is bad."""
+    return HALVE if seen.load is not None and isnan(seen.load) else seen.load
+
+
+def _worse(one: float | None, other: float | None) -> float | None:
+    return max((load for load in (one, other) if load is not None), default=None)
 
 
 def _smoothed(strain: float | None, load: float | None) -> float | None:
@@ -208,10 +229,10 @@ def _holding(pace: Pace) -> Pace:
     return pace._replace(held=False, relieved=0, rates=())
 
 
-def _tripped(pace: Pace) -> Pace:
+def _tripped(pace: Pace, seen: Seen) -> Pace:
     return pace._replace(
         level=0.5 * pace.level,
-        why="paused by a check",
+        why=seen.said or "paused by a check",
         held=True,
         # One that trips again and again says nothing of the levels on the way down.
         useless=banned(pace.useless, max(SAFE * pace.level, _remembered(pace.useless))),
@@ -224,13 +245,15 @@ def _remembered(ban: Ban) -> float:
     return 0.0 if ban.limit == inf else ban.limit
 
 
-def _shed(pace: Pace, load: float) -> Pace:
+def _shed(pace: Pace, load: float, seen: Seen) -> Pace:
     if load >= HALVE:
         factor, why = 0.5, f"load {load:.2f} >= {HALVE:g}"
     elif pace.relieved >= COOL_DOWN:
         factor, why = 0.8, f"load {load:.2f} >= {SHED:g}"
     else:
         return pace
+    if seen.gauge is not None:
+        why = f"{seen.gauge}: {why}"
     if not pace.ill:
         # Of an overload, its first level: those on the way down say nothing.
         borne = SAFE * pace.level
@@ -326,9 +349,10 @@ def _judged(pace: Pace, trial: trials.Trial, measured_at: float) -> Pace:
 def _capped(pace: Pace, seen: Seen) -> Pace:
     """Return *pace* at the level, at most, that *seen* leaves whatever the load."""
     if seen.slow and pace.level > SLOW_LEVEL:
-        why = f"{pace.why}, and a check says Slow" if pace.why else "a check says Slow"
+        slow = seen.said or "a check says Slow"
+        why = f"{pace.why}, and {slow}" if pace.why else slow
         return pace._replace(level=SLOW_LEVEL, why=why, relieved=0)
-    if seen.load is None and pace.level > FIRST_LEVEL:
+    if pace.load is None and pace.level > FIRST_LEVEL:
         return pace._replace(level=FIRST_LEVEL, why="no gauge can be read")
     return pace
 

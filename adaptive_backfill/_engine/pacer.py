@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
+from adaptive_backfill._core.adaptive import Adaptive
 from adaptive_backfill._core.answers import Pause, Slow
 from adaptive_backfill._core.evaluation import HEALTHY, HealthReport
 from adaptive_backfill._core.options import RunOptions, retuned
@@ -111,10 +113,12 @@ class Pacer:
         self._limit: int | None = None
         self._obeyed = Wishes()
         self._report: HealthReport | None = None
+        self._looks: dict[int, float | None] = {}
         self._sampled_at = clock.monotonic()
         self._done = 0.0
         self._idled = False
-        policy = options.pace
+        policy = None if options.pace is None else _bounded(options.pace, work)
+        self._policy = policy
         self._pace = None if policy is None else pace_at_start(policy)
         self._sizing: Sizing | None = None
         if policy is not None:
@@ -170,7 +174,7 @@ class Pacer:
 
     def saw(self, report: HealthReport) -> None:
         """Take the next step, if *report* is news."""
-        policy, pace = self._options.pace, self._pace
+        policy, pace = self._policy, self._pace
         if policy is None or pace is None:
             return
         now = self._clock.monotonic()
@@ -178,13 +182,41 @@ class Pacer:
         if not self._is_news(report, seconds):
             return
         rate = None if self._idled or seconds <= 0 else self._done / seconds
-        seen = _seen(report, rate, seconds)
+        seen = self._heard(report, rate, seconds)
         self._report, self._sampled_at = report, now
         self._done, self._idled = 0.0, False
         self._pace = paced(pace, seen, policy)
         self._reporter.sampled(seen, self._pace.level)
         if self._pace.why is not None:
             self._changed(self._pace.why)
+
+    def _heard(self, report: HealthReport, rate: float | None, seconds: float) -> Seen:
+        """Return what *report* says to the pace: each look of a gauge once."""
+        gauges = [
+            (place, result)
+            for place, result in enumerate(report.results)
+            if result.load is not None and result.severity != "info"
+        ]
+        news = [
+            (result.load, result.name)
+            for place, result in gauges
+            if result.load is not None
+            and (result.load_at is None or self._looks.get(place) != result.load_at)
+        ]
+        self._looks = {place: result.load_at for place, result in gauges}
+        worst = max(news, key=lambda each: _is_bad(each[0]), default=(None, None))
+        bad = isinstance(report.verdict, Pause | Slow)
+        return Seen(
+            load=worst[0],
+            tripped=_tripped(report),
+            slow=isinstance(report.verdict, Slow),
+            fresh=report.fresh,
+            rate=rate,
+            seconds=seconds,
+            said="; ".join(map(str, report.reasons)) or None if bad else None,
+            gauge=worst[1],
+            pending=len(news) < len(gauges),
+        )
 
     def idled(self) -> None:
         """Take note that the run was paused: its rate says nothing of its pace."""
@@ -197,20 +229,20 @@ class Pacer:
         amount = (took.size or 0) if rows is None else rows
         self._done += amount
         await self.caps.did(took.began, amount)
-        if self._sizing is not None and self._options.pace is not None and took.size:
+        if self._sizing is not None and self._policy is not None and took.size:
             batch = Batch(took.seconds, took.size, rows)
-            self._resize(sized(self._sizing, batch, self._options.pace))
+            self._resize(sized(self._sizing, batch, self._policy))
 
     def failed(self, error: BaseException, size: int | None) -> None:
         """Go on with less, if it may be that a batch of *size* was too much."""
-        if self._sizing is None or self._options.pace is None:
+        if self._sizing is None or self._policy is None:
             return
         if size is not None and size > self._sizing.size:
             # Several workers failed at once, and one of them was heard already.
             return
         if self._work.too_much is None or self._work.too_much(error):
             cause = said_of_error(error)
-            self._resize(shrunk(self._sizing, cause, self._options.pace))
+            self._resize(shrunk(self._sizing, cause, self._policy))
 
     def rest(self, worker: Worker | None, seconds: float) -> float:
         """Return the seconds for *worker* to rest after a batch of *seconds*.
@@ -251,12 +283,19 @@ class Pacer:
         self.caps.retuned(options, changes)
         if "batch_size" in changes:
             self.size = options.batch_size
-            if self._sizing is not None and options.pace is not None:
+            if self._sizing is not None and self._policy is not None:
                 size = options.batch_size or self._sizing.size
-                self._sizing = reset_to(self._sizing, size, options.pace)
+                self._sizing = reset_to(self._sizing, size, self._policy)
                 self._take(self._sizing.size)
         self.is_on = self._has_a_say()
-        self._changed("set from outside")
+        self._changed(f"set from outside: {self._now_is(changes)}")
+
+    def _now_is(self, changes: dict[str, object]) -> str:
+        """Return *changes* for people, with what became of them within the bounds."""
+        said = [f"{name}={value}" for name, value in sorted(changes.items())]
+        if "batch_size" in changes and self.size != changes["batch_size"]:
+            said.append(f"so {self.size} rows, by the bounds of its pace")
+        return ", ".join(said)
 
     def _changed(self, why: str) -> None:
         self.why = why
@@ -298,21 +337,16 @@ class Pacer:
         return self._report is None or seconds >= SECONDS_A_SAMPLE
 
 
+def _bounded(policy: Adaptive, work: Work) -> Adaptive:
+    """Return *policy* with no more workers than *work* can have."""
+    most = 1 if work.most_workers is None else work.most_workers()
+    return replace(policy, max_workers=max(1, min(policy.max_workers, most)))
+
+
 def _tripped(report: HealthReport | None) -> bool:
     return report is not None and isinstance(report.verdict, Pause)
 
 
-def _seen(report: HealthReport, rate: float | None, seconds: float) -> Seen:
-    loads = [
-        result.load
-        for result in report.results
-        if result.load is not None and result.severity != "info"
-    ]
-    return Seen(
-        load=max(loads, default=None),
-        tripped=_tripped(report),
-        slow=isinstance(report.verdict, Slow),
-        fresh=report.fresh,
-        rate=rate,
-        seconds=seconds,
-    )
+def _is_bad(load: float) -> tuple[bool, float]:
+    """What loads are compared by: one that is no number is the worst."""
+    return math.isnan(load), load

@@ -205,12 +205,14 @@ class Reporter:
             "tripped": float(seen.tripped),
             "slow": float(seen.slow),
             "fresh": float(seen.fresh),
+            "pending": float(seen.pending),
         }
         if seen.load is not None:
             numbers["load"] = seen.load
         if seen.rate is not None:
             numbers["rate"] = seen.rate
-        self._emitter.emit("pace.sample", numbers, {})
+        told = {"gauge": seen.gauge, "said": seen.said}
+        self._emitter.emit("pace.sample", numbers, told)
 
     def paced(
         self,

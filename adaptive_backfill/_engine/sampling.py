@@ -24,6 +24,7 @@ from adaptive_backfill._core.health import (
     CheckResult,
     HealthCheck,
     HealthContext,
+    Load,
     failed,
     judged,
 )
@@ -99,11 +100,12 @@ class Sampler:
         result = judged(asked.check, given.value, duration)
         if asked.load is None:
             return result
-        load = await ask(asked.load)
+        told = (await ask(asked.load)).value
+        load, at = told if isinstance(told, Load) else (told, None)
         # One that goes wrong says nothing, and its verdict counts all the same.
-        if not isinstance(load.value, int | float) or not is_number(load.value):
+        if not isinstance(load, int | float) or not is_number(load):
             return result
-        return replace(result, load=float(load.value))
+        return replace(result, load=float(load), load_at=at)
 
 
 class _Asked:

@@ -14,7 +14,7 @@ import anyio
 import asyncpg
 
 from adaptive_backfill._core.answers import OK, Halt, Pause, Slow, Verdict, badness
-from adaptive_backfill._core.health import HealthCheck, HealthContext
+from adaptive_backfill._core.health import HealthCheck, HealthContext, Load
 from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._finding import Finding, Gap
@@ -52,9 +52,8 @@ ANSWERS: dict[str, Callable[[object], Verdict]] = {
     "slow": Slow,
 }
 
-NEAR, HELD = 0.7, 0.8
-"""The share of a limit from which on a run does not grow, and one at which it stays as
-it is: those of the pacer."""
+NEAR = 0.7
+"""The share of a limit from which on a run does not grow: that of the pacer."""
 
 # A server that answers so will answer so next time too.
 _CANNOT_TELL = (
@@ -218,20 +217,16 @@ class _Asks:
     def _remember(self, finding: Finding, context: HealthContext) -> None:
         context.memory[self] = Look(finding, anyio.current_time())
 
-    def load(self, context: HealthContext) -> float | None:
-        """Return how near to its limit it was last, where a run paces itself by it."""
+    def load(self, context: HealthContext) -> Load | None:
+        """Return how near to its limit it was last, where a run paces itself by it.
+
+        And when that was: the same look again shows nothing of what was changed since.
+        """
         found, paces = context.memory.get(self), self.signal.paces
         if paces is None or not isinstance(found, Look):
             return None
         load = load_of(found.finding, self.terms, allows=paces == "as it allows")
-        told, context.memory[self, "told"] = (
-            context.memory.get((self, "told")),
-            found.at,
-        )
-        if load is not None and told == found.at:
-            # The same look again: it shows nothing of what was changed since.
-            return HELD
-        return load
+        return None if load is None else Load(load, found.at)
 
 
 def verdict_of(finding: Finding, terms: Terms) -> Verdict:

@@ -178,7 +178,10 @@ class TableBackfill(SettingAside, Planning):
             raise ConfigurationError(problems, subject=cls.__qualname__)
         prepared = super()._adapted(prepared)
         # A cursor's keys may be of any type, and so have to describe themselves.
-        return prepared._replace(work=replace(prepared.work, state_type=None))
+        work = replace(
+            prepared.work, state_type=None, most_workers=backfill.most_workers
+        )
+        return prepared._replace(work=work)
 
     @override
     @classmethod
@@ -192,7 +195,7 @@ class TableBackfill(SettingAside, Planning):
         self._declared_workers = self.workers
         return Terms(
             self.workers,
-            self._most_workers,
+            self.most_workers,
             self._walking,
             self.follow,
             begin=self.begin_to_work,
@@ -205,7 +208,7 @@ class TableBackfill(SettingAside, Planning):
         checks = recommended(table=self.table, standbys=self.standbys)
         return (*checks, patient(statement_latency()))
 
-    def _most_workers(self) -> int:
+    def most_workers(self) -> int:
         """Return how many workers there may come to be, by the pace and the pool."""
         pool = self._walking().pool
         most = MOST_WORKERS if self.pace is None else self.pace.max_workers

@@ -146,6 +146,9 @@ class _Recorder:
                     fresh=bool(numbers["fresh"]),
                     rate=numbers.get("rate"),
                     seconds=numbers["seconds"],
+                    said=_text(event.metadata["said"]),
+                    gauge=_text(event.metadata["gauge"]),
+                    pending=bool(numbers["pending"]),
                 )
             )
 
@@ -171,6 +174,9 @@ class _SeenLine(
     fresh: bool = True
     rate: float | None = None
     seconds: float
+    said: str | None = None
+    gauge: str | None = None
+    pending: bool = False
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -186,6 +192,10 @@ def _key(event: Event) -> tuple[object, ...]:
     """Return what tells a batch from others of its run. Shares count for themselves."""
     told = event.metadata
     return told.get("worker"), told.get("share"), event.measurements["batch"]
+
+
+def _text(told: object) -> str | None:
+    return told if isinstance(told, str) else None
 
 
 def _at(told: tuple[float, object]) -> float:

@@ -36,6 +36,7 @@ seens = st.builds(
     fresh=st.sampled_from([True, True, True, False]),
     rate=st.floats(0, 1e5) | st.none(),
     seconds=st.floats(0.1, 60),
+    pending=st.sampled_from([False, False, False, True]),
 )
 histories = st.lists(seens, max_size=25)
 policies = st.builds(lambda most: Adaptive(max_workers=most), st.integers(1, 8))
@@ -127,6 +128,7 @@ def test_slow_pause_and_stale_never_lead_to_a_higher_level(
         good._replace(tripped=True),
         good._replace(fresh=False),
         good._replace(slow=True, tripped=True),
+        good._replace(pending=True),
     ):
         assert paced(pace, worse, policy).level <= at_best
 
@@ -348,7 +350,8 @@ def test_a_load_that_is_no_number_counts_as_bad_and_does_not_stay(load: float) -
 def test_a_pause_halves_at_once_and_holds_until_two_good_samples() -> None:
     pace = paced(pace_at_start(POLICY, 2.0), Seen(0.2, tripped=True), POLICY)
     held = [pace]
-    for seen in (Seen(0.2, tripped=True), Seen(1.5), Seen(0.2), Seen(0.95), Seen(0.2)):
+    old = Seen(0.2, fresh=False)
+    for seen in (Seen(0.2, tripped=True), old, Seen(0.2), old, Seen(0.2)):
         held.append(paced(held[-1], seen, POLICY))
     free = paced(held[-1], Seen(0.2), POLICY)
 
@@ -358,6 +361,59 @@ def test_a_pause_halves_at_once_and_holds_until_two_good_samples() -> None:
     assert not free.held
     assert free.level == 1.0
     assert paced(free, Seen(0.2), POLICY).level == 1.0
+
+
+def test_a_load_over_its_limit_takes_work_away_while_a_budget_is_waited_for() -> None:
+    pace = paced(pace_at_start(POLICY, 4.0), Seen(0.2, tripped=True), POLICY)
+    near, over = [pace], [pace]
+    for _ in range(8):
+        near.append(paced(near[-1], Seen(0.95), POLICY))
+        over.append(paced(over[-1], Seen(1.2), POLICY))
+
+    assert pace.level == 2.0
+    assert near[-1].level < 1.0
+    assert over[-1].level == MIN_LEVEL
+
+
+def test_what_a_gauge_said_stands_until_it_is_judged_anew() -> None:
+    pace = paced(pace_at_start(POLICY, 1.0), Seen(0.95, gauge="latency"), POLICY)
+    steps = [pace]
+    for _ in range(5):
+        steps.append(paced(steps[-1], Seen(None, pending=True), POLICY))
+
+    assert pace.why == "latency: load 0.95 >= 0.9: 1.00 -> 0.80 workers"
+    # Answered once, and neither forgotten nor grown upon.
+    assert [step.level for step in steps] == [0.8] * 6
+    assert steps[-1].load == steps[-1].strain == 0.95
+    assert steps[-1].ill
+
+
+def test_a_gauge_that_is_judged_seldom_lets_the_level_grow_at_each_news() -> None:
+    pace = pace_at_start(POLICY, 0.25)
+    for number in range(24):
+        seen = Seen(None, pending=True) if number % 6 else Seen(0.667)
+        pace = paced(pace, seen, POLICY)
+
+    assert pace.level > 0.35
+
+
+def test_another_gauge_may_tell_of_too_much_while_one_is_waited_for() -> None:
+    pace = paced(pace_at_start(POLICY, 2.0), Seen(0.6), POLICY)
+    worse = paced(pace, Seen(1.1, pending=True), POLICY)
+
+    assert worse.level == 1.0
+    assert paced(worse, Seen(0.1, pending=True), POLICY).load == 1.1
+
+
+def test_the_reason_of_a_change_says_what_was_seen_of_what() -> None:
+    pace = pace_at_start(POLICY, 2.0)
+    lag = Seen(0.2, tripped=True, said="replay_lag 7.2s > 5s")
+    vacuum = Seen(0.2, slow=True, said="vacuum_running 1 > 0")
+
+    assert paced(pace, lag, POLICY).why == "replay_lag 7.2s > 5s: 2.00 -> 1.00 workers"
+    assert paced(pace, vacuum, POLICY).why == (
+        "vacuum_running 1 > 0: 2.00 -> 0.50 workers"
+    )
 
 
 def test_after_a_pause_the_level_is_kept_a_tenth_lower_for_a_minute() -> None:

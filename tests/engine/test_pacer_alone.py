@@ -47,6 +47,10 @@ def loaded(load: float, verdict: Any = OK, *, fresh: bool = True) -> HealthRepor
     return HealthReport(verdict, (), (CheckResult("load", OK, load=load),), fresh)
 
 
+def judged_at(at: float, load: float) -> HealthReport:
+    return HealthReport(OK, (), (CheckResult("index", OK, load=load, load_at=at),))
+
+
 def caps_on(clock: FakeClock, work: Work | None = None, **values: Any) -> Caps:
     log = structlog.get_logger()
     return Caps(options(**values), work or worked(), log=log, clock=clock)
@@ -196,3 +200,57 @@ async def test_wal_that_is_unknown_again_is_said_again() -> None:
 
     assert [line["log_level"] for line in lines] == ["warning", "warning"]
     assert caps.until_free() == pytest.approx(9.9, abs=0.2)
+
+
+def test_a_run_with_one_worker_has_no_level_above_one() -> None:
+    clock = FakeClock()
+    plain = pacer_on(clock, pace=Adaptive(max_workers=4))
+    crew = pacer_on(clock, worked(most_workers=lambda: 3), pace=Adaptive(max_workers=4))
+
+    for _ in range(30):
+        clock.now += 5.0
+        for pacer in (plain, crew):
+            pacer.saw(loaded(0.1))
+
+    assert plain.level == 1.0
+    assert crew.level == 3.0
+
+
+def test_a_look_that_was_heard_is_not_heard_again() -> None:
+    clock = FakeClock()
+    pacer = pacer_on(clock)
+
+    with capture() as events:
+        for at, load in ((1.0, 0.6), (1.0, 0.6), (1.0, 0.6), (2.0, 0.5)):
+            clock.now += 5.0
+            pacer.saw(judged_at(at, load))
+
+    told = only(events, "pace.sample")
+    assert [each.get("load") for each in told] == [0.6, None, None, 0.5]
+    assert [each["pending"] for each in told] == [0, 1, 1, 0]
+
+
+def test_a_look_between_two_samples_that_count_is_heard_with_the_next() -> None:
+    clock = FakeClock()
+    pacer = pacer_on(clock)
+
+    pacer.saw(judged_at(1.0, 0.6))
+    clock.now += 0.2
+    pacer.saw(judged_at(2.0, 1.5))
+    clock.now += 5.0
+    with capture() as events:
+        pacer.saw(judged_at(2.0, 1.5))
+
+    (told,) = only(events, "pace.sample")
+    assert told["load"] == 1.5
+
+
+def test_what_is_set_says_what_and_what_became_of_it() -> None:
+    pacer = pacer_on(FakeClock(), pace=Adaptive(min_size=10))
+
+    pacer.obey(Wishes(values={"batch_size": 5, "duty": 0.5}))
+
+    assert pacer.why == (
+        "set from outside: batch_size=5, duty=0.5, so 10 rows, by the bounds of its "
+        "pace"
+    )

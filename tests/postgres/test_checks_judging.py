@@ -333,14 +333,14 @@ def test_a_gauge_of_what_users_feel_allows_and_any_other_only_holds_back(
     assert load_of(found, Terms(action), allows=allows) == load
 
 
-def test_a_look_that_was_judged_already_holds_the_pace_until_the_next() -> None:
+def test_a_look_is_told_with_when_it_was_so_that_it_counts_once() -> None:
     run = HealthContext("fill")
     asks: Any = checks.statement_latency().fn
     over = measured("statement_latency", 3.0, 1.5)
 
     run.memory[asks] = Look(over, at=1.0)
-    loads = [asks.load(run), asks.load(run), asks.load(run)]
+    loads = [asks.load(run), asks.load(run)]
     run.memory[asks] = Look(over, at=31.0)
 
-    assert loads == [2.0, 0.8, 0.8]
-    assert asks.load(run) == 2.0
+    assert loads == [(2.0, 1.0), (2.0, 1.0)]
+    assert asks.load(run) == (2.0, 31.0)
