@@ -8,6 +8,8 @@ from adaptive_backfill._core.options import OPTIONS, Option, Refused
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.rules import is_count, is_name, is_number
 from adaptive_backfill._core.snapshot import Checkpoint
+from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._source import source_problems
 from adaptive_backfill.postgres._store_pool import Pool, pool_problems
 from adaptive_backfill.postgres.identifiers import table_named
 from adaptive_backfill.postgres.keyset import has_batch
@@ -106,10 +108,19 @@ def _column_list(value: object) -> tuple[str, ...]:
 def _standbys(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, list | tuple) and all(map(is_name, value)):
-        return tuple(value)
-    msg = "a sequence of DSNs"
-    raise Refused(msg)
+    if not isinstance(value, list | tuple) or not all(map(is_name, value)):
+        msg = "a sequence of DSNs"
+        raise Refused(msg)
+    problems = [
+        f"standby {number} is no DSN: write postgresql://user@host:5432/database, "
+        "not host=... dbname=..."
+        for number, dsn in enumerate(value, 1)
+        if source_problems(dsn)
+    ]
+    if problems:
+        # Not as `Refused`, which is shown with the value: it may hold a password.
+        raise ConfigurationError(problems, subject="standbys")
+    return tuple(value)
 
 
 POSTGRES_OPTIONS: Mapping[str, Option] = {

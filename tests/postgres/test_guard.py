@@ -256,3 +256,15 @@ async def test_standbys_are_dsns(pool: Pool) -> None:
         await Dawdling.run(
             pool=pool, locked=asyncio.Event(), sizes=[], standbys=[object()]
         )
+
+
+def test_a_standby_that_is_no_dsn_is_refused_at_once_and_not_shown() -> None:
+    standbys = ["postgresql://db2/x", "host=db3 password=secret"]
+
+    with pytest.raises(ConfigurationError) as refused:
+        type("Fenced", (Dawdling,), {"standbys": standbys})
+
+    assert str(refused.value) == (
+        "standbys cannot be used:\n  - standby 2 is no DSN: write "
+        "postgresql://user@host:5432/database, not host=... dbname=..."
+    )
