@@ -50,7 +50,7 @@ class Caps:
         self._clock = clock
         self._rows = self._wal = NOTHING_SPENT
         self._wal_before: int | None = 0
-        self._is_wal_known = True
+        self._is_wal_known = self._are_rows_known = True
         self._open_until = -math.inf
 
     @property
@@ -73,11 +73,12 @@ class Caps:
         if "max_wal_per_second" in changes:
             self._wal, self._wal_before = NOTHING_SPENT, None
 
-    async def did(self, began: float, rows: int) -> None:
-        """Count a batch of *rows* that *began* then."""
+    async def did(self, began: float, rows: int | None) -> None:
+        """Count a batch of *rows* that *began* then; `None`: nobody knows how many."""
         options = self._options
         if options.max_rows_per_second is not None:
-            self._rows = spent(self._rows, rows, options.max_rows_per_second, began)
+            counted = self._counted(rows)
+            self._rows = spent(self._rows, counted, options.max_rows_per_second, began)
         if options.max_wal_per_second is not None:
             wal = await self._wal_since()
             self._wal = spent(self._wal, wal, options.max_wal_per_second, began)
@@ -102,6 +103,15 @@ class Caps:
         pause = Pause(windows_text(windows, until))
         why = (Reason(None, pause, pause.reason),)
         return Rest(min(left, SECONDS_CLOSED), why, WINDOW)
+
+    def _counted(self, rows: int | None) -> int:
+        if rows is None and self._are_rows_known:
+            self._log.warning(
+                "rows are not known: max_rows_per_second is not kept to; answer "
+                "Next(state, rows=...), or say batch_size"
+            )
+        self._are_rows_known = rows is not None
+        return rows or 0
 
     async def _wal_since(self) -> int:
         """Return the bytes of WAL since this was asked last; 0 where nobody knows."""

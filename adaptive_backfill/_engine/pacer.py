@@ -226,8 +226,8 @@ class Pacer:
         """Learn from a batch of *rows*, where it says so, and what it *took*."""
         if self.canary is not None and rows is not None:
             self.canary.counted = True
-        amount = (took.size or 0) if rows is None else rows
-        self._done += amount
+        amount = took.size if rows is None else rows
+        self._done += amount or 0
         await self.caps.did(took.began, amount)
         if self._sizing is not None and self._policy is not None and took.size:
             batch = Batch(took.seconds, took.size, rows)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adaptive_backfill import RunStatus
+from adaptive_backfill import DONE, Answer, Backfill, Next, RunStatus
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill.testing import FakeClock, run, start
 from tests.engine.pacing import Plant, planted
@@ -159,3 +159,22 @@ async def test_wal_that_nobody_knows_is_said_once_and_delays_nothing(
     warned = [line["event"] for line in lines if line["log_level"] == "warning"]
     assert warned == ["WAL is not known: max_wal_per_second is not kept to"]
     assert result.delayed == 0.0
+
+
+@pytest.mark.asyncio
+async def test_a_cap_on_rows_that_nobody_counts_is_said_once() -> None:
+    class Untold(Backfill[int]):
+        initial_state = 0
+        max_rows_per_second = 1
+
+        async def handle_batch(self, state: int) -> Answer[int]:
+            return Next(state + 1) if state < 5 else DONE
+
+    with capture_logs() as lines:
+        await run(Untold, FakeClock())
+
+    warned = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert warned == [
+        "rows are not known: max_rows_per_second is not kept to; answer "
+        "Next(state, rows=...), or say batch_size"
+    ]
