@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from adaptive_backfill.postgres._connecting import Connection
 
-__all__ = ["Explained", "Scan", "explain", "trouble_of"]
+__all__ = ["Explained", "Scan", "Trouble", "explain", "troubles_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,18 @@ class Explained:
         return tuple(dict.fromkeys(found))
 
 
+class Trouble(NamedTuple):
+    """What a walk cannot live with, unless what is read by it is small.
+
+    Attributes:
+        relation: The table or partition, as ``schema.name``; `None` for all of them.
+        why: In words.
+    """
+
+    relation: str | None
+    why: str
+
+
 async def explain(connection: Connection, query: str, *args: object) -> Explained:
     """Return the plan of *query* with *args*. Runs nothing of it."""
     lines = await connection.fetch(f"EXPLAIN {query}", *args)
@@ -73,10 +85,10 @@ async def explain(connection: Connection, query: str, *args: object) -> Explaine
     )
 
 
-def trouble_of(
+def troubles_of(
     explained: Explained, tables: Collection[str], key: str, *, ordered: bool
-) -> str | None:
-    """Return why a walk cannot live with a plan; `None` where it can.
+) -> tuple[Trouble, ...]:
+    """Return why a walk cannot live with a plan; nothing where it can.
 
     Args:
         explained: The plan.
@@ -84,19 +96,26 @@ def trouble_of(
         key: The first column of the key.
         ordered: Whether the order has to come from the index, too.
     """
-    for scan in explained.scans:
-        if scan.relation not in tables:
-            continue
-        if scan.index is None and scan.kind == "Seq Scan":
-            return f"Seq Scan on {scan.relation}: it reads the whole table"
-        if scan.index is not None and not _names(key, scan.condition or ""):
-            return (
-                f"{scan.kind} by {scan.index}: it does not look for {key} in there, "
-                "so it reads more than the range"
-            )
+    found = [
+        Trouble(scan.relation, why)
+        for scan in explained.scans
+        if scan.relation in tables and (why := _trouble_of(scan, key))
+    ]
     if ordered and explained.sorts:
-        return "Sort: it reads all that is left of the table to find where a batch ends"
-    return None
+        why = "Sort: it reads all that is left of the table to find where a batch ends"
+        found.append(Trouble(None, why))
+    return tuple(found)
+
+
+def _trouble_of(scan: Scan, key: str) -> str:
+    if scan.index is None:
+        return f"Seq Scan on {scan.relation}: it reads the whole table"
+    if _names(key, scan.condition or ""):
+        return ""
+    return (
+        f"{scan.kind} by {scan.index}: it does not look for {key} in there, "
+        "so it reads more than the range"
+    )
 
 
 def _names(column: str, condition: str) -> bool:

@@ -9,7 +9,7 @@ from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres.identifiers import Table
 
-__all__ = ["Inspected", "estimated", "inspect_table"]
+__all__ = ["Inspected", "estimated", "estimates", "inspect_table"]
 
 
 class Inspected(NamedTuple):
@@ -48,12 +48,13 @@ ORDER BY x.indisprimary DESC, i.relname
 """
 
 # reltuples is -1 before the first ANALYZE; scaled to the size that the table has now.
-_ESTIMATE = """
-SELECT sum(CASE WHEN c.reltuples < 0 THEN NULL WHEN c.relpages = 0 THEN 0
+_ESTIMATES = """
+SELECT n.nspname || '.' || c.relname,
+       CASE WHEN c.reltuples < 0 THEN NULL WHEN c.relpages = 0 THEN 0
        ELSE (c.reltuples / c.relpages)
             * (pg_relation_size(c.oid) / current_setting('block_size')::int)
-       END)::bigint
-FROM pg_class c
+       END::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf
                 UNION SELECT $1::oid)
   AND c.relkind IN ('r', 'm')
@@ -109,8 +110,18 @@ async def inspect_table(
 
 async def estimated(connection: Connection, oid: int) -> int | None:
     """Return about how many rows a table has; `None` before its first ANALYZE."""
-    found: int | None = await connection.fetchval(_ESTIMATE, oid)
-    return found
+    known = [
+        rows for rows in (await estimates(connection, oid)).values() if rows is not None
+    ]
+    return sum(known) if known else None
+
+
+async def estimates(connection: Connection, oid: int) -> dict[str, int | None]:
+    """Return about how many rows a table has, or each of its partitions.
+
+    By their names, as ``schema.name``; `None` before the first ANALYZE.
+    """
+    return dict(map(tuple, await connection.fetch(_ESTIMATES, oid)))
 
 
 def _no_primary_key(

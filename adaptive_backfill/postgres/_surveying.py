@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._explaining import (
     Explained,
     Scan,
+    Trouble,
     explain,
-    trouble_of,
+    troubles_of,
 )
-from adaptive_backfill.postgres._inspecting import estimated
+from adaptive_backfill.postgres._inspecting import estimated, estimates
 from adaptive_backfill.postgres._statement import set_columns
 from adaptive_backfill.postgres._walk import AS_EVER, BY_INDEX, Cursor, Key, Walk
 from adaptive_backfill.postgres.plans import Plan
@@ -29,7 +31,8 @@ from adaptive_backfill.postgres.plans import Plan
 __all__ = ["Asked", "operation_of", "survey"]
 
 _SMALL = 20
-"""Batches up to which a table is small: then the planner may well read all of it."""
+"""Batches up to which a table, or what is read of it, is small: then the planner may
+well read all of it."""
 
 _DEAR = 0.5
 """What a batch may cost beside its range, as a share of reading the whole table."""
@@ -138,7 +141,7 @@ async def _planned(
     upper = end if empty else await walk.bound(connection, cursor, size)
     keys = walk.keyset
     names = await table_names(connection, walk.seen.oid)
-    small = (await estimated(connection, walk.seen.oid) or 0) <= _SMALL * size
+    rows = await estimates(connection, walk.seen.oid)
     plans: list[Explained] = []
     reasons: list[str] = []
     queries: list[tuple[str, str, Key]] = [
@@ -153,22 +156,34 @@ async def _planned(
         ordered = query == queries[0][1]
         await connection.execute(BY_INDEX if ordered else AS_EVER)
         found = await explain(connection, query, *args)
-        trouble = trouble_of(found, names, keys.key[0], ordered=ordered)
-        if trouble is not None and not reasons and not empty:
+        troubles = troubles_of(found, names, keys.key[0], ordered=ordered)
+        if troubles and not reasons and not empty:
             forced = await _without_seq_scans(connection, query, args)
-            still = trouble_of(forced, names, keys.key[0], ordered=ordered)
-            if still is not None:
+            still = troubles_of(forced, names, keys.key[0], ordered=ordered)
+            if still:
                 reasons.append(
-                    f"{what} finds no index to go by: {still}; create an index on "
-                    f"({', '.join(keys.key)})"
+                    f"{what} finds no index to go by: {still[0].why}; create an index "
+                    f"on ({', '.join(keys.key)})"
                 )
-            elif not small:
+            elif _rows_read(troubles, rows) > _SMALL * size:
+                worst = max(troubles, key=lambda one: _rows_read([one], rows))
                 reasons.append(
-                    f"{what} would not go by the index that there is: {trouble}; "
+                    f"{what} would not go by the index that there is: {worst.why}; "
                     f"ANALYZE {keys.table.sql}, and look at what `where` asks for"
                 )
         plans.append(found)
     return plans[0], plans[1], reasons
+
+
+def _rows_read(troubles: Iterable[Trouble], rows: Mapping[str, int | None]) -> int:
+    """Return about how many rows are read for *troubles*; the unknown count for none.
+
+    All together: each of a thousand partitions may be small.
+    """
+    read = {trouble.relation for trouble in troubles}
+    return sum(
+        count or 0 for name, count in rows.items() if None in read or name in read
+    )
 
 
 async def _without_seq_scans(

@@ -145,6 +145,63 @@ async def test_partitions_are_walked_by_their_indexes(pool: Pool) -> None:
     assert plan.sample.updated == 300
 
 
+async def _by_month(pool: Pool, parts: int, rows: int) -> None:
+    """Make *parts* partitions of *rows* each by a key that does not tell them apart.
+
+    And one of a single page, which holds the last ids, as that of a new month does.
+    """
+    made = [
+        f"CREATE TABLE months_{month} PARTITION OF months "
+        f"FOR VALUES FROM ({month}) TO ({month + 1})"
+        for month in range(parts + 1)
+    ]
+    await pool.execute(
+        "CREATE TABLE months (id int, month int, n int, PRIMARY KEY (id, month)) "
+        "PARTITION BY RANGE (month);"
+        f"{';'.join(made)};"
+        f"INSERT INTO months SELECT i, (i - 1) % {parts}, 0 "
+        f"FROM generate_series(1, {parts * rows}) AS i;"
+        f"INSERT INTO months SELECT i, {parts}, 0 "
+        f"FROM generate_series({parts * rows + 1}, {parts * rows + 100}) AS i;"
+        "ANALYZE months"
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_small_partition_of_a_large_table_may_be_read_whole(
+    pool: Pool,
+) -> None:
+    await _by_month(pool, parts=2, rows=20_000)
+
+    plan = await Double.plan(
+        pool=pool,
+        table="months",
+        where=None,
+        statement="UPDATE months SET n = 1 WHERE {batch}",
+        batch_size=1000,
+    )
+
+    assert "Seq Scan on months_2" in plan.batch
+    assert (plan.ok, plan.reasons) == (True, ())
+    assert "Seq Scan on months_0" not in plan.batch
+
+
+@pytest.mark.asyncio
+async def test_many_small_partitions_may_not_all_be_read_whole(pool: Pool) -> None:
+    await _by_month(pool, parts=40, rows=100)
+
+    plan = await Double.plan(
+        pool=pool,
+        table="months",
+        where=None,
+        statement="UPDATE months SET n = 1 WHERE {batch}",
+        batch_size=10,
+    )
+
+    assert not plan.ok
+    assert "Seq Scan on public.months_" in plan.reasons[0]
+
+
 @pytest.mark.asyncio
 async def test_a_small_table_may_be_read_whole(pool: Pool) -> None:
     await people(pool, 50)
