@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adaptive_backfill.postgres.identifiers import Table, quoted
+from adaptive_backfill.postgres.identifiers import Table, quoted, table_named
 
 __all__ = ["Keyset", "has_batch", "with_batch"]
 
-_BATCH = re.compile(r"\{batch(?::(\w+))?\}")
+_BATCH = re.compile(r'\{batch(?::([^\W\d]\w*|"(?:[^"]|"")+"))?\}')
 _ENDS, _NTH = '"batch ends"', '"nth batch"'
 """Names that no table and no column of a key is likely to have."""
 
@@ -100,11 +100,12 @@ class Keyset:
         """Return the condition for the rows of a batch that are still to do.
 
         Args:
-            alias: What the table is called in the statement; its name by default.
+            alias: What the table is called in the statement; its name by default. As in
+                SQL, one without quotes means lower case.
             after: Whether the batch begins behind a key, which is then the first
                 parameter; the batch's last key follows.
         """
-        by = self.table.alias if alias is None else quoted(alias)
+        by = self._called(alias)
         bounds = [self._compared(self._ahead(), 0, by)] if after else []
         bounds.append(self._compared(self._until(), self.width if after else 0, by))
         if self.where is not None:
@@ -117,7 +118,7 @@ class Keyset:
         Args:
             alias: As for `batch`. The key is the first parameter.
         """
-        by = self.table.alias if alias is None else quoted(alias)
+        by = self._called(alias)
         exact = self._compared("=", 0, by)
         return exact if self.where is None else f"{exact} AND ({self.where})"
 
@@ -125,6 +126,9 @@ class Keyset:
         """Return the query that counts the rows still to do."""
         where = "" if self.where is None else f" WHERE {self.where}"
         return f"SELECT count(*) FROM {self.table.sql}{where}"
+
+    def _called(self, alias: str | None) -> str:
+        return self.table.alias if alias is None else table_named(alias).alias
 
     def _columns(self) -> str:
         return ", ".join(map(quoted, self.key))
@@ -166,7 +170,7 @@ def has_batch(statement: str) -> bool:
 def with_batch(statement: str, condition: Callable[[str | None], str]) -> str:
     """Return *statement* with ``{batch}`` and ``{batch:alias}`` filled in.
 
-    All other braces stay as they are.
+    An alias may be quoted, as in ``{batch:"U"}``. All other braces stay as they are.
 
     Args:
         statement: The user's.

@@ -69,6 +69,15 @@ def test_a_batch_is_a_range_and_what_is_still_to_do() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("alias", "by"),
+    [("u", '"u"'), ("U", '"u"'), ('"U"', '"U"'), ('"a ""b"', '"a ""b"')],
+)
+def test_an_alias_means_what_it_means_in_sql(alias: str, by: str) -> None:
+    assert ONE.batch(alias, after=False).startswith(f'{by}."id" <= ')
+    assert ONE.only(alias).startswith(f'{by}."id" = ')
+
+
 def test_a_single_row_is_one_key_and_still_to_do() -> None:
     assert ONE.only(None) == '"users"."id" = $1::bigint AND (version = 1 OR x)'
     assert TWO.only("t") == '("t"."b", "t"."A") = ($1::text, $2::uuid)'
@@ -86,6 +95,7 @@ def test_the_end_of_a_walk_is_its_last_key() -> None:
     [
         ("UPDATE t SET a = 1 WHERE {batch}", "UPDATE t SET a = 1 WHERE <None>"),
         ("{batch:u} OR {batch:other_1}", "<u> OR <other_1>"),
+        ('{batch:U} OR {batch:"U"}', '<U> OR <"U">'),
         ("'{}' || '{a,b}' || '{\"batch\": 1}' || {batch}", None),
         ("'{batch:}' || '{batch:a b}' || '{ batch }' || {batch}", None),
     ],

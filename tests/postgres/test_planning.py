@@ -274,6 +274,17 @@ async def test_a_statement_that_the_server_does_not_take_is_refused(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("alias", ["P", '"P"'])
+async def test_the_server_takes_an_alias_in_capitals(pool: Pool, alias: str) -> None:
+    await people(pool, 100)
+    statement = f"UPDATE people {alias} SET doubled = 1 WHERE {{batch:{alias}}}"
+
+    plan = await Double.plan(pool=pool, statement=statement, measure=False)
+
+    assert (plan.ok, plan.reasons) == (True, ())
+
+
+@pytest.mark.asyncio
 async def test_a_batch_that_does_not_look_for_its_range_is_refused(pool: Pool) -> None:
     await people(pool, 30_000)
 
