@@ -28,7 +28,7 @@ from adaptive_backfill._core.health import (
     failed,
     judged,
 )
-from adaptive_backfill._core.rules import is_number
+from adaptive_backfill._engine.gauging import Gauge, is_load
 from adaptive_backfill._engine.outlast import end_all, unfold
 from adaptive_backfill._engine.outside import Given, ask
 from adaptive_backfill._ports import Clock
@@ -98,12 +98,12 @@ class Sampler:
         if given.error is not None:
             return failed(asked.check, given.error, duration)
         result = judged(asked.check, given.value, duration)
-        if asked.load is None:
+        if asked.gauge is None:
             return result
-        told = (await ask(asked.load)).value
+        told = await asked.gauge.read()
         load, at = told if isinstance(told, Load) else (told, None)
         # One that goes wrong says nothing, and its verdict counts all the same.
-        if not isinstance(load, int | float) or not is_number(load):
+        if not is_load(load):
             return result
         return replace(result, load=float(load), load_at=at)
 
@@ -114,14 +114,13 @@ class _Asked:
     Attributes:
         check: The check.
         hangs: Whether its thread has not come back yet.
-        load: Says how near to its limit the last look was, where the check can tell.
+        gauge: Says how near to its limit the last look was, where the check can tell.
     """
 
     def __init__(self, check: HealthCheck, context: HealthContext) -> None:
         self.check = check
         self.hangs = False
-        load = getattr(check.fn, "load", None)
-        self.load = partial(load, context) if callable(load) else None
+        self.gauge = Gauge.of(check, context)
         self._context = context if _takes_context(check.fn) else None
         self._is_async = _is_async(check.fn)
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from adaptive_backfill import OK, CheckResult, HealthCheck, HealthContext, Slow, Verdict
-from adaptive_backfill.testing import FakeClock, run
-from tests.engine.sharing import Count
+from adaptive_backfill import (
+    OK,
+    Adaptive,
+    CheckResult,
+    HealthCheck,
+    HealthContext,
+    Slow,
+    Verdict,
+)
+from adaptive_backfill.testing import FakeClock, capture, run
+from tests.engine.pacing import Plant, planted
+from tests.engine.sharing import Count, only
 
 
 class Gauge:
@@ -54,12 +64,63 @@ async def test_a_check_that_tells_its_load_is_asked_for_it_after_its_answer() ->
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "load", [None, "high", True, float("nan"), -1.0, RuntimeError("no look yet")]
+    "load", [None, "high", True, -1.0, float("-inf"), RuntimeError("no look yet")]
 )
 async def test_a_load_that_is_no_number_says_nothing(load: object) -> None:
     result = await found(HealthCheck(Gauge(OK, load), name="load"))
 
     assert (result.answer, result.load) == (OK, None)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("load", [float("nan"), float("inf")])
+async def test_a_load_that_cannot_be_said_is_the_pace_s_to_judge(load: float) -> None:
+    result = await found(HealthCheck(Gauge(OK, load), name="load"))
+
+    assert str(result.load) == str(load)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("load", [float("nan"), float("inf")])
+async def test_a_load_that_cannot_be_said_holds_a_run_back(load: float) -> None:
+    clock = FakeClock()
+    gauges = [Gauge(OK, 0.1), Gauge(OK, load), Gauge(OK, 0.2)]
+    given = planted(clock, batches=2, health_checks=gauges, pace=Adaptive())
+
+    with capture() as events:
+        await run(Plant, clock, **given)
+
+    assert only(events, "pace.sample")[0]["level"] < 0.5
+
+
+@pytest.mark.asyncio
+async def test_a_load_may_do_without_the_context() -> None:
+    class Plain(Gauge):
+        def load(self) -> float:  # type: ignore[override]
+            return 0.5
+
+    result = await found(HealthCheck(Plain(OK, None), name="load"))
+
+    assert result.load == 0.5
+
+
+@pytest.mark.asyncio
+async def test_a_load_that_raises_is_told_once_a_run() -> None:
+    gauge = Gauge(OK, RuntimeError("no look yet"))
+
+    with capture_logs() as logs:
+        await run(
+            Count,
+            FakeClock(),
+            mode="sync",
+            health_checks=[HealthCheck(gauge, name="queue")],
+        )
+
+    assert len(gauge.told) > 2
+    (line,) = [line for line in logs if line["log_level"] == "warning"]
+    assert line["event"] == "health check tells no load"
+    assert line["check"] == "queue"
+    assert "no look yet" in line["error"]
 
 
 @pytest.mark.asyncio
