@@ -122,18 +122,25 @@ class RunPool:
 
 
 def check_size(pool: object, workers: int, subject: str) -> None:
-    """Refuse a pool on which several workers would wait for one another.
+    """Refuse a pool on which batches leave nothing for the lease and the health checks.
 
     Raises:
         ConfigurationError: It is an asyncpg pool with too few connections.
     """
     largest = pool.get_max_size() if isinstance(pool, asyncpg.Pool) else None
-    if workers == 1 or largest is None or largest > workers:
+    if largest is None or largest > workers:
         return
-    msg = (
-        f"the pool has {largest} connections at most, and workers={workers} need "
-        f"{workers + 1}: one for each, and one for the leases and the health checks; "
-        f"give a pool with max_size={workers + 1} or more, or set "
-        f"workers={max(1, largest - 1)}"
-    )
+    if workers == 1:
+        msg = (
+            "the pool has one connection, and a run needs 2: one for the batch, and "
+            "one for the lease, wishes such as stop, and the health checks; give a "
+            "pool with max_size=2 or more"
+        )
+    else:
+        fewer = f", or set workers={largest - 1}" if largest > 1 else ""
+        msg = (
+            f"the pool has {largest} connections at most, and workers={workers} need "
+            f"{workers + 1}: one for each, and one for the leases and the health "
+            f"checks; give a pool with max_size={workers + 1} or more{fewer}"
+        )
     raise ConfigurationError([msg], subject=subject)

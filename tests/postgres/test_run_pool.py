@@ -1,0 +1,63 @@
+"""A table's run needs a connection for its batch, and one for all that watches it."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres.table import TableBackfill
+
+from . import tables
+from .asking import pool_of
+from .tables import Pool, done, numbered, times_done
+
+pytestmark = pytest.mark.postgres
+quiet = tables.quiet
+
+
+class Fill(TableBackfill):
+    table = "items"
+    statement = "UPDATE items SET n = n + 1 WHERE {batch}"
+
+
+@pytest.mark.asyncio
+async def test_a_pool_of_one_which_could_hear_of_no_stop_is_refused(
+    pool: Pool, database: str
+) -> None:
+    await numbered(pool, 10)
+
+    async with pool_of(database, 1) as small:
+        with pytest.raises(ConfigurationError) as refused:
+            await Fill.run(pool=small)
+        late = await Fill.run(pool=lambda: small)
+
+    said = (
+        "the pool has one connection, and a run needs 2: one for the batch, and one "
+        "for the lease, wishes such as stop, and the health checks; give a pool with "
+        "max_size=2 or more"
+    )
+    assert refused.value.problems == (said,)
+    assert isinstance(late.error, ConfigurationError)
+    assert late.error.problems == (said,)
+    assert await times_done(pool) == {0: 10}
+
+
+@pytest.mark.asyncio
+async def test_a_pool_of_two_suffices(pool: Pool, database: str) -> None:
+    await numbered(pool, 10)
+
+    async with pool_of(database, 2) as small:
+        done(await Fill.run(pool=small))
+
+    assert await times_done(pool) == {1: 10}
+
+
+@pytest.mark.asyncio
+async def test_no_number_of_workers_is_advised_for_a_pool_of_one(
+    pool: Pool, database: str
+) -> None:
+    await numbered(pool, 10)
+
+    async with pool_of(database, 1) as small:
+        with pytest.raises(ConfigurationError, match=r"max_size=4 or more$"):
+            await Fill.run(pool=small, workers=3)
