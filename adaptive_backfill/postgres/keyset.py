@@ -109,7 +109,7 @@ class Keyset:
         bounds = [self._compared(self._ahead(), 0, by)] if after else []
         bounds.append(self._compared(self._until(), self.width if after else 0, by))
         if self.where is not None:
-            bounds.append(f"({self.where})")
+            bounds.append(self._still_to_do(self.where))
         return " AND ".join(bounds)
 
     def only(self, alias: str | None) -> str:
@@ -120,12 +120,21 @@ class Keyset:
         """
         by = self._called(alias)
         exact = self._compared("=", 0, by)
-        return exact if self.where is None else f"{exact} AND ({self.where})"
+        if self.where is None:
+            return exact
+        return f"{exact} AND {self._still_to_do(self.where)}"
 
     def left(self) -> str:
         """Return the query that counts the rows still to do."""
-        where = "" if self.where is None else f" WHERE {self.where}"
-        return f"SELECT count(*) FROM {self.table.sql}{where}"
+        return f"SELECT count(*) FROM {self.table.sql}{self.only_to_do()}"
+
+    def only_to_do(self) -> str:
+        """Return the WHERE clause for the rows still to do; nothing for all rows."""
+        return "" if self.where is None else f" WHERE {self._still_to_do(self.where)}"
+
+    def _still_to_do(self, where: str) -> str:
+        # A comment goes to the end of its line, and would take the parenthesis along.
+        return f"({where}\n)" if "--" in where else f"({where})"
 
     def _called(self, alias: str | None) -> str:
         return self.table.alias if alias is None else table_named(alias).alias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -76,6 +77,16 @@ def test_a_batch_is_a_range_and_what_is_still_to_do() -> None:
 def test_an_alias_means_what_it_means_in_sql(alias: str, by: str) -> None:
     assert ONE.batch(alias, after=False).startswith(f'{by}."id" <= ')
     assert ONE.only(alias).startswith(f'{by}."id" = ')
+
+
+def test_a_comment_at_the_end_of_where_ends_before_the_parenthesis() -> None:
+    keys = replace(ONE, where="x = 1 -- old")
+
+    assert keys.batch("u", after=False).endswith(" AND (x = 1 -- old\n)")
+    assert keys.only("u").endswith(" AND (x = 1 -- old\n)")
+    assert keys.only_to_do() == " WHERE (x = 1 -- old\n)"
+    assert ONE.only_to_do() == " WHERE (version = 1 OR x)"
+    assert TWO.only_to_do() == ""
 
 
 def test_a_single_row_is_one_key_and_still_to_do() -> None:

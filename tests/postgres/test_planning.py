@@ -285,6 +285,17 @@ async def test_the_server_takes_an_alias_in_capitals(pool: Pool, alias: str) -> 
 
 
 @pytest.mark.asyncio
+async def test_a_where_may_end_with_a_comment(pool: Pool) -> None:
+    await people(pool, 100, also="UPDATE people SET doubled = 0 WHERE id > 50")
+
+    plan = await Double.plan(pool=pool, where="doubled IS NULL -- old")
+    tried = await Handled.dry_run(pool=pool, where="doubled IS NULL -- old", calls=[])
+
+    assert (plan.ok, plan.reasons) == (True, ())
+    assert tried.rows == 50
+
+
+@pytest.mark.asyncio
 async def test_a_batch_that_does_not_look_for_its_range_is_refused(pool: Pool) -> None:
     await people(pool, 30_000)
 
