@@ -20,6 +20,10 @@
 | `checkpoint.save` | `duration` | `state` |
 | `hook.exception` | | `hook`, `error` |
 
+`duration` ends before the save. Where both are one transaction, `batch.success` and
+`batch.done` have two more measurements: `database`, the seconds that the pace goes by,
+from the change to COMMIT; and `size`, what the batch was for.
+
 A single operation has `start`, one of `success`, `error`, `halt`, `exception`,
 `timeout`, and `stop`; `retry` where it is tried again. Durations are seconds. A
 measurement without a value is absent.

@@ -146,22 +146,25 @@ class Batches:
         whole = self._ended(began)
         if kept is None:
             return None
+        # Where the save is part of the work, so is its time.
+        seconds = whole if self._is_whole else duration
+        took = self._measured(Took(began, seconds, size))
         if told:
-            reporter.attempted(run, kept, duration)
+            known = self._is_whole or self._measuring is not None
+            of_database = (took.seconds, took.size) if known else None
+            reporter.attempted(run, kept, duration, of_database)
         if held is not None:
             raise held
         settled = self.run
         if settled.batches != run.batches:
             self._meter.count(settled)
-        # Where the save is part of the work, so is its time.
-        seconds = whole if self._is_whole else duration
         if self._bounded or self._measuring is not None:
-            seconds = await self._learn(run, kept, Took(began, seconds, size))
+            await self._learn(run, kept, took)
         if self._work.on_success is not None and self._succeeded(run, settled):
             await self._hooks.call(
                 "on_success", self._work.on_success, self._news(settled)
             )
-        return run, kept, seconds
+        return run, kept, took.seconds
 
     def _begun(self, run: RunState) -> float:
         """Count an attempt at *run* that begins; return when."""
@@ -181,22 +184,21 @@ class Batches:
             self._times.worked(now)
         return now - began
 
-    async def _learn(self, run: RunState, outcome: Outcome, took: Took) -> float:
-        """Let the pacer know of an attempt at *run*.
+    def _measured(self, took: Took) -> Took:
+        """Return what an attempt *took*, by its unit of work where that knows."""
+        if self._measuring is None:
+            return took
+        measured = self._measuring.measured()
+        self._times.locked += measured.locked
+        return Took(took.began, measured.seconds, measured.size or took.size)
 
-        Returns:
-            The seconds that it took: by its unit of work, where that knows.
-        """
-        if self._measuring is not None:
-            measured = self._measuring.measured()
-            self._times.locked += measured.locked
-            took = Took(took.began, measured.seconds, measured.size or took.size)
+    async def _learn(self, run: RunState, outcome: Outcome, took: Took) -> None:
+        """Let the pacer know of an attempt at *run*."""
         if isinstance(outcome, Raised):
             if self.run.ending is None:
                 self.pacer.failed(outcome.error, took.size)
         elif isinstance(outcome, Next | Done) and self.run.batches != run.batches:
             await self.pacer.did(took, outcome.rows)
-        return took.seconds
 
     def _succeeded(self, run: RunState, settled: RunState) -> bool:
         if not self._work.single:

@@ -121,13 +121,27 @@ class Reporter:
             numbers["size"] = size
         emitter.open("batch.start", numbers, {"state": state, "attempt": run.attempt})
 
-    def attempted(self, run: RunState, outcome: Outcome, duration: float) -> None:
-        """The attempt that began at *run* ended in *outcome*, and was saved."""
+    def attempted(
+        self,
+        run: RunState,
+        outcome: Outcome,
+        duration: float,
+        of_database: tuple[float, int | None] | None = None,
+    ) -> None:
+        """The attempt that began at *run* ended in *outcome*, and was saved.
+
+        *of_database* are the seconds, and the size, that the pace goes by, where the
+        *duration* is not what it goes by.
+        """
         event = self._prefix + _event_of(outcome, single=self._single)
         if self._emitter.hears(event):
             numbers = self._numbers(run, duration)
             metadata: dict[str, object] = {"state": run.state, "attempt": run.attempt}
             _describe(outcome, numbers, metadata)
+            if of_database is not None and isinstance(outcome, Next | Done):
+                numbers["database"], size = of_database
+                if size is not None:
+                    numbers["size"] = size
             self._emitter.emit(event, numbers, metadata)
         self._emitter.close("batch.start")
         if self._verbose:

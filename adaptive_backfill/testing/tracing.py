@@ -75,7 +75,7 @@ class Trace:
                 seen.append((known.at, Seen(*msgspec.structs.astuple(known.seen))))
         if problems:
             raise ConfigurationError(problems, subject=subject)
-        return cls(tuple(sorted(batches)), tuple(sorted(seen, key=_at)))
+        return cls(tuple(sorted(batches, key=_at)), tuple(sorted(seen, key=_at)))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of this trace, in order of time."""
@@ -100,7 +100,8 @@ def record(
 
     Args:
         path: Where to; a file that is there is replaced.
-        pattern: Which events to listen to, as of `telemetry.attach`.
+        pattern: Which events to listen to, as of `telemetry.attach`; the `start` of
+            the run has to be among them.
         clock: Seconds, from anywhere.
     """
     handler_id = f"adaptive_backfill.testing.record.{next(_ids)}"
@@ -124,19 +125,24 @@ class _Recorder:
         self._sizes: dict[tuple[object, ...], float] = {}
 
     def __call__(self, event: Event) -> None:
-        self._run = self._run or event.metadata["run_id"]
-        if event.metadata["run_id"] != self._run:
+        run_id = event.metadata["run_id"]
+        if self._run is None and _is_start(event):
+            self._run = run_id
+        if self._run is None or run_id != self._run:
             return
         numbers = event.measurements
         if event.name.endswith("batch.start"):
             if "size" in numbers:
                 self._sizes[_key(event)] = numbers["size"]
         elif event.name.endswith(("batch.success", "batch.done")):
-            size = self._sizes.pop(_key(event), None)
+            wanted = self._sizes.pop(_key(event), None)
+            size = numbers.get("size", wanted)
             if size:
                 rows = numbers.get("rows")
                 known = None if rows is None else int(rows)
-                self._write(Batch(numbers["duration"], int(size), known))
+                # What the pace went by: with COMMIT, where there is one.
+                seconds = numbers.get("database", numbers["duration"])
+                self._write(Batch(seconds, int(size), known))
         elif event.name.endswith("pace.sample"):
             self._write(
                 Seen(
@@ -196,6 +202,11 @@ def _key(event: Event) -> tuple[object, ...]:
 
 def _text(told: object) -> str | None:
     return told if isinstance(told, str) else None
+
+
+def _is_start(event: Event) -> bool:
+    """Whether a run, not a batch of one, begins."""
+    return event.name.endswith(".start") and "resumed" in event.metadata
 
 
 def _at(told: tuple[float, object]) -> float:

@@ -19,6 +19,7 @@ from adaptive_backfill.testing import (
     record,
     replay,
     run,
+    start,
 )
 
 
@@ -34,6 +35,12 @@ def recorded(
         now += seconds
         told.append((round(now, 6), Batch(seconds, asked, asked)))
     return Trace(tuple(told), ((0.0, Seen(0.3)),))
+
+
+def begin(run_id: str) -> None:
+    """Tell that the run *run_id* begins."""
+    metadata = {"run_id": run_id, "resumed": False, "state": None}
+    telemetry.Emitter("backfill", {}).emit("start", {}, metadata)
 
 
 class Copying(Backfill[int]):
@@ -106,6 +113,50 @@ async def test_only_the_first_run_is_recorded(tmp_path: Path) -> None:
     assert len(Trace.read(tmp_path / "trace.jsonl").batches) == first.batches
 
 
+@pytest.mark.asyncio
+async def test_a_run_that_has_begun_already_is_not_recorded(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    class Endless(Copying):
+        async def handle_batch(self, state: int) -> Answer[int]:
+            await clock.sleep(1.0)
+            return Next(state + 1, rows=1)
+
+    async with start(Endless, clock) as before:
+        while not before.progress.batches:
+            await clock.sleep(1.0)
+        with record(tmp_path / "trace.jsonl", clock=clock.monotonic):
+            await clock.sleep(5.0)
+            result = await run(Copying, clock)
+
+    batches = Trace.read(tmp_path / "trace.jsonl").batches
+    assert len(batches) == result.batches
+    assert sum(batch.rows or 0 for _, batch in batches) == result.rows
+
+
+def test_a_batch_is_recorded_as_the_pace_took_it(tmp_path: Path) -> None:
+    emitter = telemetry.Emitter("backfill", {"run_id": "r"})
+    numbers = {"batch": 1.0, "duration": 0.001, "database": 0.004}
+    with record(tmp_path / "trace.jsonl"):
+        begin("r")
+        emitter.emit("batch.start", {"batch": 1.0, "size": 200}, {})
+        emitter.emit("batch.success", {**numbers, "size": 100, "rows": 90}, {})
+
+    ((_, batch),) = Trace.read(tmp_path / "trace.jsonl").batches
+    assert batch == Batch(0.004, 100, 90)
+
+
+def test_batches_that_differ_in_whether_their_rows_are_known_are_in_order() -> None:
+    lines = [
+        '{"at": 1, "batch": {"seconds": 1, "size": 5, "rows": 5}}',
+        '{"at": 1, "batch": {"seconds": 1, "size": 5}}',
+    ]
+
+    batches = Trace.parse(lines).batches
+
+    assert [batch.rows for _, batch in batches] == [5, None]
+
+
 def test_batches_of_shares_under_way_at_once_are_told_apart(tmp_path: Path) -> None:
     def told(name: str, worker: int, **numbers: float) -> None:
         metadata = {"run_id": "r", "worker": worker, "share": "a"}
@@ -113,6 +164,7 @@ def test_batches_of_shares_under_way_at_once_are_told_apart(tmp_path: Path) -> N
 
     emitter = telemetry.Emitter("backfill", {})
     with record(tmp_path / "trace.jsonl"):
+        begin("r")
         told("batch.start", 0, size=100)
         told("batch.start", 1, size=200)
         told("batch.success", 0, duration=0.5, rows=100)
