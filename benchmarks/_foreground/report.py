@@ -39,21 +39,27 @@ _SPEED, _P99, _P99_IN_SPIKE, _FASTER = 0.50, 3.0, 2.5, 1.8
 """Goals for `Adaptive()`: of the speed of `FULL`; times the idle p99; and times the
 speed of `RESTING`, at no higher p99 than that has."""
 
+_MOST_APART = 3.0
+"""Times that the idle p99 of one window may be that of another, for a p99 to say
+something: the goal is as many times the idle one."""
+
 
 def report(results: Results) -> list[str]:
     """Return the tables, as lines."""
     loads = list(results.windows)
-    head = [
-        f"{load} (idle p99 {results.usual(load):.1f} ms)"
-        for load in loads
-        if results.windows[load].get(NONE)
-    ]
+    head = [_head(results, load) for load in loads if results.windows[load].get(NONE)]
     lines = [f"| | {' | '.join(head)} |", f"| --- |{' --- |' * len(head)}"]
     for mode in MODES:
         if mode != NONE:
             cells = " | ".join(_cells(results, loads, mode))
             lines.append(f"| {mode} | {cells} |")
     return [*lines, "", *_goals(results, loads)]
+
+
+def _head(results: Results, load: str) -> str:
+    least, most = results.usual_range(load)
+    usual = results.usual(load)
+    return f"{load} (idle p99 {usual:.1f} ms, {least:.1f} to {most:.1f})"
 
 
 def _goals(results: Results, loads: list[str]) -> Iterator[str]:
@@ -69,16 +75,22 @@ def _goals(results: Results, loads: list[str]) -> Iterator[str]:
         if ours is None or resting is None:
             continue
         most = _P99_IN_SPIKE if " for " in load else _P99
+        least_idle, most_idle = results.usual_range(load)
+        # Else stalls of the machine are measured, and not what a backfill does.
+        resolved = most_idle <= _MOST_APART * least_idle
         faster = ours.speed / resting.speed
         yield (
             f"| {load} | {ours.speed:.0%}, {_met(ours.speed >= _SPEED)} "
-            f"| {ours.p99:.1f}, {_met(ours.p99 <= most)} "
+            f"| {ours.p99:.1f}, {_met(ours.p99 <= most, resolved=resolved)} "
             f"| {faster:.1f}, {_met(faster >= _FASTER)} "
-            f"| {ours.p99:.1f} to {resting.p99:.1f}, {_met(ours.p99 <= resting.p99)} |"
+            f"| {ours.p99:.1f} to {resting.p99:.1f}, "
+            f"{_met(ours.p99 <= resting.p99, resolved=resolved)} |"
         )
 
 
-def _met(met: bool) -> str:
+def _met(met: bool, *, resolved: bool = True) -> str:
+    if not resolved:
+        return "not resolved"
     return "met" if met else "missed"
 
 

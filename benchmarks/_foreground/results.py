@@ -87,6 +87,11 @@ class Results:
         """Return the p99 of no backfill, in milliseconds."""
         return statistics.median(window.p99 for window in self._used(load, NONE))
 
+    def usual_range(self, load: str) -> tuple[float, float]:
+        """Return the least and the greatest p99 of no backfill, in milliseconds."""
+        idle = [window.p99 for window in self._used(load, NONE)]
+        return min(idle), max(idle)
+
     def _used(self, load: str, mode: str) -> list[Window]:
         windows = self.windows.get(load, {}).get(mode, [])
         clean = [window for window in windows if window.foreign <= MOST_FOREIGN]
