@@ -47,17 +47,25 @@ WHERE x.indrelid = $1 AND x.indisunique AND x.indisvalid
 ORDER BY x.indisprimary DESC, i.relname
 """
 
-# reltuples is -1 before the first ANALYZE; scaled to the size that the table has now.
+# Rows a page when it was last analyzed, times the pages that there are now. Where no
+# page was counted (reltuples is -1 before the first ANALYZE, and 0 in version 13), as
+# many a page as in the other partitions, which have the same columns.
 _ESTIMATES = """
-SELECT n.nspname || '.' || c.relname,
-       CASE WHEN c.reltuples < 0 THEN NULL WHEN c.relpages = 0 THEN 0
-       ELSE (c.reltuples / c.relpages)
-            * (pg_relation_size(c.oid) / current_setting('block_size')::int)
-       END::bigint
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf
-                UNION SELECT $1::oid)
-  AND c.relkind IN ('r', 'm')
+WITH leaf AS (
+    SELECT n.nspname || '.' || c.relname AS name,
+           pg_relation_size(c.oid) / current_setting('block_size')::int AS pages,
+           CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN c.reltuples END AS rows,
+           CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN c.relpages END AS counted
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf
+                    UNION SELECT $1::oid)
+      AND c.relkind IN ('r', 'm')
+)
+SELECT name, CASE WHEN pages = 0 THEN 0
+             ELSE pages * coalesce(rows / counted,
+                                   sum(rows) OVER () / sum(counted) OVER ())
+             END::bigint
+FROM leaf
 """
 
 
@@ -109,17 +117,20 @@ async def inspect_table(
 
 
 async def estimated(connection: Connection, oid: int) -> int | None:
-    """Return about how many rows a table has; `None` before its first ANALYZE."""
-    known = [
-        rows for rows in (await estimates(connection, oid)).values() if rows is not None
-    ]
-    return sum(known) if known else None
+    """Return about how many rows a table has; `None` before its first ANALYZE.
+
+    Of an empty one it is known at any time.
+    """
+    found = (await estimates(connection, oid)).values()
+    known = [rows for rows in found if rows is not None]
+    return sum(known) if known and len(known) == len(found) else None
 
 
 async def estimates(connection: Connection, oid: int) -> dict[str, int | None]:
     """Return about how many rows a table has, or each of its partitions.
 
-    By their names, as ``schema.name``; `None` before the first ANALYZE.
+    By their names, as ``schema.name``. A partition that was never analyzed is taken to
+    be as densely filled as those that were; `None` where none was, and it has rows.
     """
     return dict(map(tuple, await connection.fetch(_ESTIMATES, oid)))
 
