@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 import asyncpg
@@ -84,7 +85,8 @@ class Crew(Loop):
         try:
             await self._drive_all(parts)
         finally:
-            self.run = parts.sum()._replace(state=parts.where())
+            where = replace(parts.where(), walk=parts.cursor.walk)
+            self.run = parts.sum()._replace(state=where)
         given = await ask(parts.terms.ended)
         ending = parts.ending()
         if isinstance(given.error, BackfillError):
@@ -242,9 +244,10 @@ class Crew(Loop):
             given = await ask(parts.terms.walk().start)
             if given.error is not None:
                 return Ending(RunStatus.FAILED, error=given.error)
-            end = cast("Cursor", given.value).end
-            if end is not None and end != parts.cursor.end:
-                self.run = self.run._replace(state=Cursor(parts.cursor.end, end))
+            anew = cast("Cursor", given.value)
+            if anew.end is not None and anew.end != parts.cursor.end:
+                state = replace(anew, last=parts.cursor.end)
+                self.run = self.run._replace(state=state)
                 return None
         return Ending(RunStatus.DONE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from types import TracebackType
@@ -15,6 +15,7 @@ import asyncpg
 
 from adaptive_backfill.postgres._ahead import KnownEnds, batches_ahead
 from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._identity import qualified_name, walk_named
 from adaptive_backfill.postgres._inspecting import (
     Inspected,
     estimated,
@@ -46,11 +47,20 @@ class Cursor:
         end: The key where it ends, fixed at the start; `None` for an empty table.
         cut: How it is cut into shares, each with a cursor of its own; `None` where
             it is not.
+        walk: Which walk it is of, such as ``public.users by id``; `None` where nobody
+            knows, as of a share, which is only reached through the cut. It says
+            nothing of where the walk is, and so two cursors are equal without it.
     """
 
     last: Key | None
     end: Key | None
     cut: Cut | None = None
+    walk: str | None = field(default=None, compare=False)
+
+    def at(self, last: Key) -> Self:
+        """Return the cursor of the same walk where *last* is done, too."""
+        # By hand: it is made each batch, and `replace` takes twice as long.
+        return type(self)(last, self.end, None, self.walk)
 
     def __deepcopy__(self, memo: object) -> Self:
         # Of values that nobody changes, and copied several times a batch.
@@ -99,6 +109,7 @@ class Walk:
         self._also = also
         self._table = table_named(way.table)
         self._inspected: Inspected | None = None
+        self._name = ""
         self._texts: dict[object, str] = {}
         self._known_ends = KnownEnds()
         self._size = 0
@@ -113,9 +124,14 @@ class Walk:
         try:
             async with self._pool.pool.acquire() as connection:
                 await self._also(connection)
-                self._inspected = await inspect_table(
+                seen = await inspect_table(
                     connection, self._table, self._way.key, self._way.subject
                 )
+                named = await qualified_name(connection, seen.oid)
+                self._name = walk_named(
+                    named, seen.key, descending=self._way.descending
+                )
+                self._inspected = seen
         finally:
             if self._inspected is None:
                 await self._pool.__aexit__(None, None, None)
@@ -134,6 +150,17 @@ class Walk:
     def pool(self) -> Pool:
         """The pool of the run, while it is open."""
         return self._pool.pool
+
+    @property
+    def name(self) -> str:
+        """Which walk it is, whatever the backfill's name: `Cursor.walk`."""
+        self._seen()
+        return self._name
+
+    @property
+    def subject(self) -> str:
+        """The backfill's class, for errors."""
+        return self._way.subject
 
     @property
     def seen(self) -> Inspected:
@@ -155,7 +182,7 @@ class Walk:
     async def start(self) -> Cursor:
         """Return where a new walk begins, and fix where it ends."""
         async with self._pool.pool.acquire() as connection:
-            return Cursor(None, await self.last(connection))
+            return Cursor(None, await self.last(connection), walk=self.name)
 
     async def cut(self, within: Range, shares: int) -> tuple[Key, ...]:
         """Return where to cut *within* into at most *shares* shares, evenly."""

@@ -28,12 +28,12 @@ from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._own import works_for
 from adaptive_backfill.postgres._parts import Terms
+from adaptive_backfill.postgres._resuming import WalkSession
 from adaptive_backfill.postgres._run_pool import RunPool, check_size
 from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
 from adaptive_backfill.postgres.checks import recommended, statement_latency
 from adaptive_backfill.postgres.planning import Planning
-from adaptive_backfill.postgres.workers import CrewSession
 
 __all__ = ["TableBackfill"]
 
@@ -99,7 +99,7 @@ class TableBackfill(SettingAside, Planning):
             return DONE
         size = self.batch_size if failing is None else failing.size(self.batch_size)
         upper = await walk.upper(connection, state, size)
-        after = Cursor(upper, state.end)
+        after = state.at(upper)
         self._begins_to_change(after)
         if failing is not None and failing.sets_aside(upper):
             await self._set_aside(connection, upper)
@@ -119,7 +119,7 @@ class TableBackfill(SettingAside, Planning):
         end = await walk.last(connection) if follows else None
         if end is None or end == upper:
             return Done(rows=rows)
-        return Next(Cursor(upper, end), rows=rows)
+        return Next(replace(after, end=end), rows=rows)
 
     @override
     async def initial_state(self) -> Cursor:
@@ -188,7 +188,7 @@ class TableBackfill(SettingAside, Planning):
     def _session(cls, prepared: Prepared, clock: Clock | None) -> Session:
         backfill = cast("TableBackfill", prepared.instance)
         check_size(backfill.pool, backfill.workers, cls.__qualname__)
-        return CrewSession(prepared, backfill.terms(), clock=clock)
+        return WalkSession(prepared, backfill.terms(), clock=clock)
 
     def terms(self) -> Terms:
         """Return what this run's workers go by."""
