@@ -57,7 +57,11 @@ class Gauge:
             return found
 
     def share(self, state: object) -> float | None:
-        """Return how much of the way through the table is done at *state*."""
+        """Return how much of the way through the table is done at *state*.
+
+        `None` for keys that only the server can place, such as text: it is asked at any
+        time, and cannot wait for an answer. Then the rows tell it, by the total.
+        """
         if self._ruler is None or not isinstance(state, Cursor):
             return None
         if state.last is None:

@@ -110,6 +110,22 @@ async def test_text_has_the_share_of_its_rows(pool: Pool) -> None:
 
 
 @pytest.mark.asyncio
+async def test_text_has_the_share_of_the_rows_to_do_where_they_are_counted(
+    pool: Pool,
+) -> None:
+    await pool.execute(
+        "CREATE TABLE people (id text PRIMARY KEY, doubled int);"
+        "INSERT INTO people SELECT n::text, nullif(n % 10, 0) "
+        "FROM generate_series(1, 1000) AS n; ANALYZE people"
+    )
+    statement = "UPDATE people SET doubled = 1 WHERE {batch}"
+
+    looks = await looks_of(pool, batch_size=250, statement=statement, count="exact")
+
+    assert (looks[-2].rows, looks[-2].total, looks[-2].share) == (100, 100, 1.0)
+
+
+@pytest.mark.asyncio
 async def test_an_estimated_total_is_that_of_the_table(pool: Pool) -> None:
     await people(pool, 1_000, also="UPDATE people SET doubled = 0 WHERE id % 10 > 0")
 
