@@ -316,7 +316,16 @@ async def test_a_wished_pause_in_the_middle_of_bad_health_does_not_count() -> No
             result = await run.wait()
 
     assert result.status is RunStatus.DONE
-    assert names(events).count("pause") == names(events).count("resume") == 1
+    # Each is a pause of its own: for the lag, by somebody, and for the lag again.
+    assert names(events).count("pause") == 3
+    told = [
+        (str(each["reasons"][0]), each["paused"]) for each in only(events, "resume")
+    ]
+    assert told == [
+        ("check: lag", 10),
+        ("paused by its handle", 1000),
+        ("check: lag", 5),
+    ]
 
 
 @pytest.mark.asyncio
