@@ -77,7 +77,9 @@ class TableBackfill(SettingAside, Planning):
     order: Literal["asc", "desc"]
     """Which end of the key to begin at; ``"asc"`` by default."""
     follow: bool
-    """Whether to go on to rows that came since, until there are none."""
+    """Whether to go on to rows that came since, until there are none. Only to keys
+    greater than the last one done, and so not with `order` ``"desc"``: a row that is
+    committed later, with a smaller key than the cursor, is not seen."""
     count: Literal["estimate", "exact"]
     """How `total` is known; ``"estimate"``, the default, costs nothing, and is of the
     whole table; ``"exact"`` counts the rows that are still to do."""
@@ -173,6 +175,11 @@ class TableBackfill(SettingAside, Planning):
             problems.append(
                 f"workers={backfill.workers} and pace: with a pace their number "
                 f"follows; say pace = Adaptive(max_workers={backfill.workers})"
+            )
+        if backfill.follow and backfill.order == "desc":
+            problems.append(
+                'order="desc" and follow=True: new keys are greater as a rule, and lie '
+                'behind a walk that begins at the greatest; follow with order="asc"'
             )
         if problems:
             raise ConfigurationError(problems, subject=cls.__qualname__)

@@ -329,3 +329,18 @@ def test_a_cursor_moves_on_with_all_that_it_says_but_a_cut() -> None:
         "public.items by id",
     ]
     assert moved == replace(moved, walk=None)
+
+
+# -- following -----------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_what_begins_at_the_greatest_key_cannot_follow(pool: Pool) -> None:
+    class Both(Fill):
+        order = "desc"
+        follow = True
+
+    with pytest.raises(ConfigurationError, match='follow with order="asc"'):
+        await Both.run(pool=pool)
+    with pytest.raises(ConfigurationError, match="behind a walk that begins"):
+        await Fill.run(pool=pool, order="desc", follow=True)
