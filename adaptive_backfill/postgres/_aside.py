@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
 import anyio
+import asyncpg
 import structlog
 from typing_extensions import override
 
@@ -31,7 +32,7 @@ from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource
 from adaptive_backfill.postgres._store_schema import DEFAULT_SCHEMA
-from adaptive_backfill.postgres._transaction import Transaction
+from adaptive_backfill.postgres._transaction import Transaction, is_gone
 from adaptive_backfill.postgres._walk import Cursor, Key
 from adaptive_backfill.postgres.backfill import PostgresBackfill, limits_of
 from adaptive_backfill.postgres.failures import Failure
@@ -90,7 +91,8 @@ class SettingAside(PostgresBackfill[Cursor]):
         """Try the rows that are set aside again, each in a transaction of its own.
 
         What is done, or is not to be done any more, is set aside no longer; what fails
-        again is kept with its new error. May be called while a run is under way.
+        again, for a deadlock or a lost connection too, is kept with its new error, and
+        the next one is tried. May be called while a run is under way.
 
         Args:
             overrides: As in `run`, `pool` and `dsn` among them.
@@ -221,10 +223,11 @@ class SettingAside(PostgresBackfill[Cursor]):
             error = given.error
             if error is None:
                 done += bool(given.value)
-            elif kind_of(error, lost=False) in (Kind.ROW, Kind.TOO_MUCH):
-                await quarantine.again(key, described(error))
-            else:
+            elif kind_of(error, lost=False) is Kind.LASTING:
                 raise error
+            else:
+                # Where the server is away, this cannot be kept either, and raises.
+                await quarantine.again(key, described(error))
         return done
 
     async def _alone(
@@ -247,8 +250,13 @@ class SettingAside(PostgresBackfill[Cursor]):
                 await quarantine.drop(connection, number)
                 await finish(connection.execute("COMMIT"))
                 committed = True
+            except asyncpg.InterfaceError as error:
+                if not is_gone(connection):
+                    raise
+                # Ended between two statements; that says nothing of the other rows.
+                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
             finally:
-                if not committed and not connection.is_closed():
+                if not committed and not is_gone(connection):
                     await finish(connection.execute("ROLLBACK"))
         return True
 

@@ -39,7 +39,7 @@ from adaptive_backfill.postgres._wal_meter import WalMeter
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-__all__ = ["Transaction"]
+__all__ = ["Transaction", "is_gone"]
 
 _LOST = (
     OSError,
@@ -216,7 +216,7 @@ class Transaction:
         """Roll an attempt back that *error* has ended, and tell who hears."""
         connection = self._connection
         if lost is None:
-            lost = connection is None or _is_gone(connection)
+            lost = connection is None or is_gone(connection)
         in_vain = isinstance(error, asyncpg.LockNotAvailableError)
         self._measure(locked=self._limits.lock if in_vain else 0.0)
         if self._hears is not None:
@@ -267,7 +267,7 @@ class Transaction:
             more = done is None and not apart
             await self._beginnings.commit(connection, more=more)
         except (*_LOST, asyncpg.PostgresError) as error:
-            lost = isinstance(error, _LOST) or _is_gone(connection)
+            lost = isinstance(error, _LOST) or is_gone(connection)
             # A cancel that came too late for the COMMIT ends what was sent behind it.
             in_doubt = lost or isinstance(error, asyncpg.QueryCanceledError)
             if not in_doubt or not await self._was_committed(snapshot, done):
@@ -390,7 +390,8 @@ class _Attempt:
             await self._transaction.failed(error)
 
 
-def _is_gone(connection: Lent) -> bool:
+def is_gone(connection: Lent) -> bool:
+    """Whether *connection* is closed; the pool may have taken it back then."""
     try:
         return connection.is_closed()
     except asyncpg.InterfaceError:

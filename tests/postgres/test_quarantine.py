@@ -174,6 +174,69 @@ async def test_failures_are_done_once_the_rows_are_mended(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("code", ["40P01", "40001", "53300"])
+async def test_what_may_pass_keeps_no_other_failure_from_being_done(
+    pool: Pool, code: str
+) -> None:
+    await poisoned(pool, 100, 5, 15, 25, 35)
+    done(await Divide.run(pool=pool))
+    await pool.execute(
+        "CREATE FUNCTION passing(id int) RETURNS int LANGUAGE plpgsql AS $$"
+        " BEGIN IF id = 15 THEN RAISE EXCEPTION 'later' USING"
+        f" ERRCODE = '{code}'; END IF; RETURN 1; END $$"
+    )
+    statement = "UPDATE items SET n = n + passing(id) WHERE {batch}"
+
+    assert await Divide.retry_failures(pool=pool, statement=statement) == 3
+
+    (failure,) = await Divide.failures(pool=pool)
+    assert (failure.key, failure.attempts) == (15, 2)
+    assert "later" in failure.error
+    assert await not_done(pool) == [15]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_connection_that_is_lost_keeps_no_other_failure_from_being_done(
+    pool: Pool, looks: bool
+) -> None:
+    await poisoned(pool, 100, 5, 15, 25, 35)
+    mended = False
+
+    class Ending(InPython):
+        async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
+            if not mended:
+                await super().handle_rows(rows, connection)
+                return
+            if rows[0]["id"] == 15:
+                pid = connection.get_server_pid()
+                await pool.execute("SELECT pg_terminate_backend($1)", pid)
+                if looks:
+                    await until_true(connection.is_closed)
+            await connection.execute(
+                "UPDATE items SET n = n + 1 WHERE id = $1", rows[0]["id"]
+            )
+
+    done(await Ending.run(pool=pool))
+    mended = True
+
+    assert await Ending.retry_failures(pool=pool) == 3
+    assert [failure.key for failure in await Ending.failures(pool=pool)] == [15]
+    assert await not_done(pool) == [15]
+
+
+@pytest.mark.asyncio
+async def test_a_retry_whose_statement_is_wrong_is_told_so(pool: Pool) -> None:
+    await poisoned(pool, 50, 7)
+    done(await Divide.run(pool=pool))
+
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await Divide.retry_failures(
+            pool=pool, statement="UPDATE items SET nothing = 1 WHERE {batch}"
+        )
+
+
+@pytest.mark.asyncio
 async def test_a_row_that_is_gone_is_no_failure_any_more(pool: Pool) -> None:
     await poisoned(pool, 30, 5)
     done(await Divide.run(pool=pool))
