@@ -7,6 +7,7 @@ handle's `set` and a wish from another process are all checked by it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -152,6 +153,10 @@ TUNABLE = frozenset(
 """Options that a running run may be told to change, where it has them."""
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*:|password=)[^@\s'\"]+")
+"""That of a DSN, as a URL or as keywords."""
+
+
 def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) -> object:
     """Return the value that *value* means for the option *name*.
 
@@ -161,8 +166,13 @@ def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) ->
     try:
         return options[name].parse(value)
     except Refused as rule:
-        msg = f"{name} must be {rule}, not {value!r}"
+        msg = f"{name} must be {rule}, not {_shown(value)}"
         raise Refused(msg) from None
+
+
+def _shown(value: object) -> str:
+    """Return *value* for an error, which may end in a log: without passwords."""
+    return _PASSWORD.sub(r"\1***", repr(value))
 
 
 def near(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -58,7 +58,8 @@ class PostgresBackfill(Backfill[State]):
     Whoever waits for more than a second for what a batch has locked goes first: the
     batch is cancelled, rolled back and tried again, with half of the `batch_size` where
     there is one. `retry` does not count that; ten times in a row fail the run. It takes
-    a connection of the pool beside the batch's, for a moment each second.
+    a connection of the pool beside the batch's: for as long as there are batches, where
+    the pool has two to spare, or for a moment each second.
     """
 
     pool: Any

@@ -500,3 +500,16 @@ def test_zero_is_no_number_above_zero_and_may_be_a_count_from_zero() -> None:
     assert is_number(5e-324, above_zero=True)
     assert is_count(0, least=0)
     assert not is_count(False, least=0)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    ["postgresql://me:s3cret@db/app", "host=db user=me password=s3cret dbname=app"],
+)
+def test_what_is_refused_is_shown_without_its_password(dsn: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parsed("total", dsn)
+
+    assert "s3cret" not in str(refused.value)
+    assert "***" in str(refused.value)
+    assert "db" in str(refused.value)
