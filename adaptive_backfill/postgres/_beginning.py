@@ -7,7 +7,8 @@ transaction that is begun and has done nothing holds neither locks nor old rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from time import monotonic
 
@@ -16,7 +17,7 @@ import asyncpg
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._server_limits import Limits
 
-__all__ = ["Beginnings"]
+__all__ = ["Beginnings", "told_if_caught"]
 
 _AT_ONCE = 0.02
 """Seconds from a batch to the next in which nothing can have been waited for."""
@@ -25,11 +26,23 @@ _STALE = 0.1
 """Seconds that a transaction waits for its batch at most: a hook may have taken long
 for once, and `now()` in a batch is to be about now."""
 
-
 _CAUGHT = (
     "a statement of the batch failed and its error was caught, so the batch was rolled "
     "back; put what may fail into `async with connection.transaction():`"
 )
+
+
+@contextmanager
+def told_if_caught() -> Iterator[None]:
+    """Say what to do where the batch's last statement meets an error caught before.
+
+    Raises:
+        asyncpg.InFailedSQLTransactionError: It did.
+    """
+    try:
+        yield
+    except asyncpg.InFailedSQLTransactionError as error:
+        raise asyncpg.InFailedSQLTransactionError(_CAUGHT) from error
 
 
 class Beginnings:

@@ -28,7 +28,7 @@ from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Handle, Lease, Measured
 from adaptive_backfill.errors import CheckpointError, LeaseLost
-from adaptive_backfill.postgres._beginning import Beginnings
+from adaptive_backfill.postgres._beginning import Beginnings, told_if_caught
 from adaptive_backfill.postgres._connecting import Connection, application_name
 from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._hearing import Hears
@@ -256,7 +256,8 @@ class Transaction:
             raise asyncpg.InterfaceError(msg)
         try:
             if self.riding is not None:
-                await self._save_in(connection, self.riding, snapshot, done)
+                with told_if_caught():
+                    await self._save_in(connection, self.riding, snapshot, done)
         except (*_LOST, asyncpg.PostgresError, LeaseLost, CheckpointError) as error:
             # What is not sent is not committed.
             await self.failed(error)

@@ -326,6 +326,7 @@ async def test_a_batch_in_which_an_error_was_caught_is_not_taken_for_done(
 
     assert result.status is RunStatus.FAILED
     assert isinstance(result.error, asyncpg.InFailedSQLTransactionError)
+    assert "async with connection.transaction()" in str(result.error)
     assert (result.state, result.batches) == (10, 1)
     assert await times_done(pool) == {0: 20, 1: 10}
 
