@@ -42,7 +42,7 @@ __all__ = ["NotDone", "SettingAside"]
 
 
 class NotDone(Exception):
-    """`handle_rows` answered `Halt` or `Fail` to a single row."""
+    """`handle_rows` answered `Halt` or `Fail`, and there is no run to end by it."""
 
 
 @asynccontextmanager

@@ -14,10 +14,12 @@ from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._dsl.backfill import prepared_for
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._aside import NotDone
 from adaptive_backfill.postgres._connecting import Connection
 from adaptive_backfill.postgres._gauge import Gauge
 from adaptive_backfill.postgres._looking import SAMPLE, Looking, looking
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
+from adaptive_backfill.postgres._rows_answer import rows_done
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
 from adaptive_backfill.postgres.backfill import PostgresBackfill
 from adaptive_backfill.postgres.plans import DryRun, Plan, Verification
@@ -47,11 +49,17 @@ class Planning(PostgresBackfill[Cursor]):
 
         Raises:
             ConfigurationError: The class, or an override, is not usable.
+            InvalidAnswer: `handle_rows` returned something that is not an answer.
         """
         prepared = prepared_for(cls, overrides)
         try:
             async with cls._looking(prepared) as look:
-                return await look.plan(measure=measure)
+                try:
+                    return await look.plan(measure=measure)
+                except NotDone as error:
+                    plan = await look.plan(measure=False)
+                    said = f"the sample was not done: {error}"
+                    return replace(plan, warnings=(*plan.warnings, said))
         except ConfigurationError as error:
             return Plan(
                 name=prepared.options.name,
@@ -75,7 +83,9 @@ class Planning(PostgresBackfill[Cursor]):
         Raises:
             ConfigurationError: The class, or an override, is not usable, or the table
                 cannot be walked.
-            Exception: What a batch raised.
+            InvalidAnswer: `handle_rows` returned something that is not an answer.
+            Exception: What a batch raised; or that `handle_rows` answered `Halt` or
+                `Fail`, with its reason.
         """
         if not is_count(n, least=1):
             msg = f"the batches to try must be an int of at least 1, not {n!r}"
@@ -107,7 +117,11 @@ class Planning(PostgresBackfill[Cursor]):
         """Do the rows from *cursor* to *upper*, in a transaction that is rolled back.
 
         Returns:
-            How many there were.
+            How many were done.
+
+        Raises:
+            NotDone: `handle_rows` answered `Halt` or `Fail`.
+            InvalidAnswer: It answered nothing that makes sense.
         """
         walk = self._walk
         handle_rows = getattr(self, "handle_rows", None)
@@ -119,10 +133,11 @@ class Planning(PostgresBackfill[Cursor]):
         if rows:
             self._connection = connection
             try:
-                await handle_rows(rows, connection)
+                answer = await handle_rows(rows, connection)
             finally:
                 self._connection = None
-        return len(rows)
+            return rows_done(answer, len(rows), type(self).__qualname__)
+        return 0
 
     @override
     @classmethod

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from adaptive_backfill import RunStatus
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill import Fail, Halt, RunStatus
+from adaptive_backfill.errors import ConfigurationError, InvalidAnswer
 from adaptive_backfill.postgres import Cursor, TableBackfill
 from adaptive_backfill.postgres._statement import set_columns
 from tests.postgres.walking import Double, Pool, people, snapshot_of
@@ -577,6 +577,51 @@ async def test_a_dry_run_that_fails_raises_and_leaves_no_transaction(
         )
         == 0
     )
+
+
+class Answering(Handled):
+    """Answers what it is told to."""
+
+    answer: Any
+
+    async def handle_rows(self, rows: list[Any], connection: Any) -> Any:
+        return self.answer
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", [Fail("no such tenant"), Halt("no such tenant")])
+async def test_a_batch_that_is_not_done_is_told_and_not_counted(
+    pool: Pool, answer: object
+) -> None:
+    await people(pool)
+
+    with pytest.raises(Exception, match=r"handle_rows answered .*no such tenant"):
+        await Answering.dry_run(pool=pool, answer=answer, calls=[])
+    plan = await Answering.plan(pool=pool, answer=answer, calls=[])
+
+    assert plan.ok
+    assert plan.sample is None
+    assert "no such tenant" in plan.warnings[-1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", ["done", -1, True, 1.5], ids=repr)
+async def test_an_answer_that_is_none_fails_a_dry_run_as_it_would_a_run(
+    pool: Pool, answer: object
+) -> None:
+    await people(pool)
+
+    with pytest.raises(InvalidAnswer, match=r"Answering\.handle_rows"):
+        await Answering.dry_run(pool=pool, answer=answer, calls=[])
+
+
+@pytest.mark.asyncio
+async def test_a_dry_run_counts_the_rows_that_python_says_it_did(pool: Pool) -> None:
+    await people(pool)
+
+    tried = await Answering.dry_run(2, pool=pool, batch_size=100, answer=7, calls=[])
+
+    assert tried.rows == 14
 
 
 @pytest.mark.asyncio
