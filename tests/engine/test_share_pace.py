@@ -336,7 +336,7 @@ async def test_shares_paused_for_one_thing_after_another_tell_each_once() -> Non
     clock = FakeClock(datetime(2026, 11, 25, 12, tzinfo=UTC))
     opening = 10 * 3600.0
 
-    def lag() -> Verdict:
+    async def lag() -> Verdict:
         return Pause("behind") if clock.now < opening + 10 else OK
 
     given = shared(

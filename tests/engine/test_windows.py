@@ -130,7 +130,7 @@ async def test_a_pause_that_outlasts_the_opening_is_somebodys_from_then_on() -> 
 
 
 def lagging_until(clock: FakeClock, until: float) -> HealthCheck:
-    def lag() -> Verdict:
+    async def lag() -> Verdict:
         return Pause("behind") if clock.now < until else OK
 
     return HealthCheck(lag, name="lag")
@@ -164,7 +164,7 @@ async def test_a_pause_for_health_after_one_for_a_window_is_told_as_its_own() ->
 async def test_a_pause_whose_reason_says_other_numbers_is_still_the_same() -> None:
     clock = FakeClock(datetime(2026, 11, 25, 22, tzinfo=UTC))
 
-    def lag() -> Verdict:
+    async def lag() -> Verdict:
         return Pause(f"{20 - clock.now:.0f} s") if clock.now < 20 else OK
 
     with capture() as events:
