@@ -121,7 +121,7 @@ class Looking(NamedTuple):
             if why:
                 return replace(said, unknown=why)
             columns = ", ".join(map(quoted, keys.key))
-            where = "" if keys.where is None else f" WHERE {keys.where}"
+            where = keys.only_to_do()
             # Mostly there are none or few, and then these are all.
             found = await connection.fetch(
                 f"SELECT {columns} FROM {keys.table.sql}{where} LIMIT {_EXAMPLES}",

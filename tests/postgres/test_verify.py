@@ -50,6 +50,18 @@ async def test_the_count_is_exact_and_the_examples_are_ten(pool: Pool) -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_examples_are_ten_also_where_a_where_ends_with_a_comment(
+    pool: Pool,
+) -> None:
+    await people(pool, 100)
+
+    left = await Double.verify(pool=pool, where="id > 0 -- all of them")
+
+    assert left.remaining == 100
+    assert len(left.examples) == 10
+
+
+@pytest.mark.asyncio
 async def test_a_row_of_a_key_of_several_columns_is_named_by_all(pool: Pool) -> None:
     await pool.execute(
         "CREATE TABLE events (tenant text, id int, n int, PRIMARY KEY (tenant, id));"
