@@ -16,13 +16,17 @@
 | `pause` | | `results`, `reasons` |
 | `resume` | `paused` | `reasons` |
 | `pace.change` | `batch_size`, `delay`, `duty`, `level` | `reasons` |
-| `pace.sample` | `load`, `rate`, `level`, `seconds`, `tripped`, `slow`, `fresh` | |
+| `pace.sample` | `load`, `rate`, `level`, `seconds`, and flags | `gauge`, `said` |
 | `checkpoint.save` | `duration` | `state` |
 | `hook.exception` | | `hook`, `error` |
 
 `duration` ends before the save. Where both are one transaction, `batch.success` and
 `batch.done` have two more measurements: `database`, the seconds that the pace goes by,
 from the change to COMMIT; and `size`, what the batch was for.
+
+The flags of `pace.sample` are 0 or 1: `tripped`, `slow`, `fresh`, and `pending` where a
+gauge has no news. `gauge` is the check whose `load` that is, `said` why it is tripped
+or slow.
 
 A single operation has `start`, one of `success`, `error`, `halt`, `exception`,
 `timeout`, and `stop`; `retry` where it is tried again. Durations are seconds. A

@@ -58,13 +58,13 @@ class Failing:
         """How many keys the last batch was for."""
         return 1 if self.aside is not None else self._shrinking.size
 
-    def sets_aside(self, upper: object) -> bool:
+    def sets_aside(self, upper: tuple[object, ...]) -> bool:
         """Whether the batch up to the key *upper* is to set that row aside, no more.
 
         Another key may be the next by now: the row that failed was deleted, or one
         came in front of it. That one is tried as any other.
         """
-        if upper != self._upper:
+        if not _is_same(upper, self._upper):
             self._upper, self.aside, self.attempts = upper, None, 0
         return self.aside is not None
 
@@ -160,6 +160,13 @@ class Failing:
         if isinstance(error, asyncio.CancelledError):
             reason = "the batch took longer than its timeout"
         structlog.get_logger("adaptive_backfill").warning(event, reason=reason, **about)
+
+
+def _is_same(key: tuple[object, ...], other: object) -> bool:
+    # NaN is not equal to itself. The texts are compared only where they must be.
+    return key == other or (
+        any(value != value for value in key) and repr(key) == repr(other)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from typing_extensions import override
 from adaptive_backfill._core.answers import DONE, Answer, Done, Fail, Halt, Next
 from adaptive_backfill._core.health import HealthCheck
 from adaptive_backfill._core.options import Option
-from adaptive_backfill._core.rules import is_count
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill._dsl.reading import find, takes, writes_async
 from adaptive_backfill._engine.session import Session
@@ -20,7 +19,6 @@ from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import (
     BackfillError,
     ConfigurationError,
-    InvalidAnswer,
     TooManyQuarantined,
 )
 from adaptive_backfill.postgres._aside import NotDone, SettingAside
@@ -29,6 +27,7 @@ from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._own import works_for
 from adaptive_backfill.postgres._parts import Terms
 from adaptive_backfill.postgres._resuming import WalkSession
+from adaptive_backfill.postgres._rows_answer import rows_answer
 from adaptive_backfill.postgres._run_pool import RunPool, check_size
 from adaptive_backfill.postgres._signal import patient
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk, Way
@@ -40,8 +39,6 @@ __all__ = ["TableBackfill"]
 MOST_WORKERS = 16
 """Batches at once that a running run may be told to do, if its pool has as many
 connections; more would need more shares, too."""
-
-_ROWS_ANSWERS = ("None (all done)", "the number of rows done", "Halt", "Fail")
 
 
 class TableBackfill(SettingAside, Planning):
@@ -290,9 +287,4 @@ class TableBackfill(SettingAside, Planning):
         if not rows or handle_rows is None:
             return 0
         answer = await handle_rows(rows, connection)
-        if answer is None:
-            return len(rows)
-        if isinstance(answer, Halt | Fail) or is_count(answer, least=0):
-            return cast("int | Halt | Fail", answer)
-        title = f"{type(self).__qualname__}.handle_rows"
-        raise InvalidAnswer(title, answer, _ROWS_ANSWERS)
+        return rows_answer(answer, len(rows), type(self).__qualname__)

@@ -12,6 +12,8 @@ none, and `tripped`, `slow` and `fresh` where they are as usual.
 from __future__ import annotations
 
 import itertools
+import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -146,7 +148,7 @@ class _Recorder:
         elif event.name.endswith("pace.sample"):
             self._write(
                 Seen(
-                    load=numbers.get("load"),
+                    load=_finite(numbers.get("load")),
                     tripped=bool(numbers["tripped"]),
                     slow=bool(numbers["slow"]),
                     fresh=bool(numbers["fresh"]),
@@ -198,6 +200,13 @@ def _key(event: Event) -> tuple[object, ...]:
     """Return what tells a batch from others of its run. Shares count for themselves."""
     told = event.metadata
     return told.get("worker"), told.get("share"), event.measurements["batch"]
+
+
+def _finite(load: float | None) -> float | None:
+    """Return *load* as JSON can say it; what is no number is bad, as to the pace."""
+    if load is None or math.isfinite(load):
+        return load
+    return 1.0 if math.isnan(load) else sys.float_info.max
 
 
 def _text(told: object) -> str | None:

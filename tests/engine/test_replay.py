@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,24 @@ def test_an_event_of_no_run_is_passed_over(tmp_path: Path) -> None:
 
     assert (tmp_path / "trace.jsonl").read_text() == ""
     assert isinstance(Event("a", {}, {}), tuple)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("load", "told"), [(math.nan, 1.0), (math.inf, 1e300)])
+async def test_a_load_that_is_no_number_is_as_bad_in_the_trace(
+    tmp_path: Path, load: float, told: float
+) -> None:
+    class Broken:
+        async def __call__(self) -> None:
+            """Find nothing."""
+
+        def load(self) -> float:
+            return load
+
+    clock = FakeClock()
+    with record(tmp_path / "trace.jsonl", clock=clock.monotonic):
+        await run(Copying, clock, health_checks=[Broken()])
+
+    _, seen = Trace.read(tmp_path / "trace.jsonl").seen[0]
+    assert seen.load is not None
+    assert seen.load >= told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -189,3 +190,13 @@ def test_only_the_row_that_failed_by_itself_is_set_aside() -> None:
 
     assert failing.size(100) == 100
     assert not failing.sets_aside((5,))
+
+
+def test_a_row_whose_key_is_nan_is_known_again() -> None:
+    failing = Failing(Retry(attempts=3, base=0.0, cap=0.0, on=()), None)
+    assert failing.size(1) == 1
+    assert not failing.sets_aside((Decimal("NaN"), 1))
+    failing.failed(server_error("22012"), tried=True, lost=False)
+
+    assert failing.sets_aside((Decimal("NaN"), 1))
+    assert not failing.sets_aside((Decimal("NaN"), 2))
