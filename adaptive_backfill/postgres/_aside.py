@@ -21,7 +21,7 @@ from adaptive_backfill._engine.outlast import finish
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._ports import Lease
 from adaptive_backfill.errors import ConfigurationError, TooManyQuarantined
-from adaptive_backfill.postgres._connecting import Connection, application_name
+from adaptive_backfill.postgres._connecting import Connection, application_name, is_gone
 from adaptive_backfill.postgres._failing import Failing, Patience
 from adaptive_backfill.postgres._faults import Kind, kind_of
 from adaptive_backfill.postgres._fence import fenced_by
@@ -32,7 +32,7 @@ from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres._server_limits import Limits
 from adaptive_backfill.postgres._store_pool import Pool, PoolSource
 from adaptive_backfill.postgres._store_schema import DEFAULT_SCHEMA
-from adaptive_backfill.postgres._transaction import Transaction, is_gone
+from adaptive_backfill.postgres._transaction import Transaction
 from adaptive_backfill.postgres._walk import Cursor, Key
 from adaptive_backfill.postgres.backfill import PostgresBackfill, limits_of
 from adaptive_backfill.postgres.failures import Failure

@@ -16,7 +16,7 @@ import structlog
 
 from adaptive_backfill.postgres._source import Database, Unusable
 
-__all__ = ["Connection", "Opened", "application_name", "open_connection"]
+__all__ = ["Connection", "Opened", "application_name", "is_gone", "open_connection"]
 
 Connection: TypeAlias = (
     "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
@@ -120,3 +120,11 @@ async def _connect_with(
         # It lives for one sampling, and prepared statements do not survive PgBouncer.
         statement_cache_size=0,
     )
+
+
+def is_gone(connection: Connection) -> bool:
+    """Whether *connection* is closed; the pool may have taken it back then."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True

@@ -23,6 +23,7 @@ import structlog
 
 from adaptive_backfill._engine.outlast import finish
 from adaptive_backfill._engine.outside import ask
+from adaptive_backfill.postgres._connecting import is_gone
 from adaptive_backfill.postgres._store_pool import Pool
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
@@ -98,7 +99,7 @@ class Lookout:
         if not self._shared:
             # Nobody's requests can take them all.
             return
-        if not self._can_spare_one() or (self._kept and self._kept.is_closed()):
+        if not self._can_spare_one() or (self._kept and is_gone(self._kept)):
             self._leave()
         elif self._holding is None or self._holding.done():
             self._let_go.clear()

@@ -29,7 +29,11 @@ from adaptive_backfill._engine.saving import as_checkpoint_error
 from adaptive_backfill._ports import Handle, Lease, Measured
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._beginning import Beginnings, told_if_caught
-from adaptive_backfill.postgres._connecting import Connection, application_name
+from adaptive_backfill.postgres._connecting import (
+    Connection,
+    application_name,
+    is_gone,
+)
 from adaptive_backfill.postgres._guard import Guard
 from adaptive_backfill.postgres._hearing import Hears
 from adaptive_backfill.postgres._run_pool import RunPool
@@ -39,7 +43,7 @@ from adaptive_backfill.postgres._wal_meter import WalMeter
 
 Lent: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-__all__ = ["Transaction", "is_gone"]
+__all__ = ["Transaction"]
 
 _LOST = (
     OSError,
@@ -389,11 +393,3 @@ class _Attempt:
     ) -> None:
         if error is not None:
             await self._transaction.failed(error)
-
-
-def is_gone(connection: Lent) -> bool:
-    """Whether *connection* is closed; the pool may have taken it back then."""
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True
