@@ -153,8 +153,11 @@ TUNABLE = frozenset(
 """Options that a running run may be told to change, where it has them."""
 
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*:|password=)[^@\s'\"]+")
-"""That of a DSN, as a URL or as keywords."""
+_PASSWORD = re.compile(
+    r"(://[^:/@\s]*:)\S+(?=@)"
+    r"|(password['\"\\]*\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\"&]+)"
+)
+"""That of a DSN, as a URL or as keywords, or of a mapping."""
 
 
 def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) -> object:
@@ -172,7 +175,7 @@ def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) ->
 
 def _shown(value: object) -> str:
     """Return *value* for an error, which may end in a log: without passwords."""
-    return _PASSWORD.sub(r"\1***", repr(value))
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", repr(value))
 
 
 def near(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:

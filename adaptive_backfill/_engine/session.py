@@ -241,7 +241,8 @@ class Session:
         return (self._work.unit or PlainUnit)(self._lease)
 
     def _make_pacer(self, opened: Opened) -> Pacer:
-        options, work = self._options, self._work
+        options, begins = self._options, opened.run.ending is None
+        work = self._work if begins else replace(self._work, most_workers=None)
         if options.canary is not None:
             self._canary = Canary(
                 options.canary,

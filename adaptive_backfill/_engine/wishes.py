@@ -48,5 +48,5 @@ def wished_since(before: Wishes, now: Wishes) -> dict[str, object]:
         for name, value in (now.values or {}).items()
         if name not in old
         or old[name] != value
-        or counted.get(name) != counts.get(name)
+        or (name in counts and counted.get(name) != counts[name])
     }

@@ -82,6 +82,9 @@ class Lookout:
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
+        if self._kept and not _free(self._pool()):
+            # Several runs may share the pool, and this connection be the last.
+            self._is_crowded()
         self.keep()
 
     def end(self) -> None:
@@ -159,7 +162,7 @@ class Lookout:
         now = asyncio.get_running_loop().time()
         most = pool.get_max_size() if isinstance(pool, asyncpg.Pool) else 0
         if most < self._batches + _OTHERS:
-            self._crowded = now
+            self._is_crowded()
         return now >= self._crowded + _SECONDS_UNTIL_ROOMY
 
     async def _hold(self) -> None:
@@ -171,11 +174,17 @@ class Lookout:
             return
         self._kept = kept = cast("Lent", given.value)
         try:
-            await self._let_go.wait()
+            if _free(pool):
+                await self._let_go.wait()
+            else:
+                self._is_crowded()
         finally:
             self._kept = None
             async with self._turn:
                 await ask(partial(pool.release, kept, timeout=_SECONDS_TO_GIVE_BACK))
+
+    def _is_crowded(self) -> None:
+        self._crowded = asyncio.get_running_loop().time()
 
     def _leave(self) -> None:
         self._let_go.set()
@@ -194,3 +203,11 @@ class Lookout:
                 "run(dsn=...)",
                 reason=why,
             )
+
+
+def _free(pool: object) -> int:
+    """Return how many connections of *pool* nobody has at the moment."""
+    if not isinstance(pool, asyncpg.Pool):
+        return 0
+    taken: int = pool.get_size() - pool.get_idle_size()
+    return int(pool.get_max_size()) - taken

@@ -504,9 +504,16 @@ def test_zero_is_no_number_above_zero_and_may_be_a_count_from_zero() -> None:
 
 @pytest.mark.parametrize(
     "dsn",
-    ["postgresql://me:s3cret@db/app", "host=db user=me password=s3cret dbname=app"],
+    [
+        "postgresql://me:s3cret@db/app",
+        "postgresql://me:s3cret@s3cret@db/app",
+        "host=db user=me password=s3cret dbname=app",
+        "host=db password='s3cret with s3cret' dbname=app",
+        "host=db password = s3cret",
+        {"host": "db", "password": "s3cret"},
+    ],
 )
-def test_what_is_refused_is_shown_without_its_password(dsn: str) -> None:
+def test_what_is_refused_is_shown_without_its_password(dsn: object) -> None:
     with pytest.raises(Refused) as refused:
         parsed("total", dsn)
 

@@ -137,3 +137,10 @@ async def test_a_cap_on_wal_is_warned_of_where_there_is_none_to_count() -> None:
 
     warned = [line for line in lines if line["event"] == "cannot be set on this run"]
     assert [line["options"] for line in warned] == [["max_wal_per_second"]]
+
+
+def test_a_text_by_a_process_that_does_not_count_is_believed_by_its_values() -> None:
+    before = Wishes(values={"duty": 0.5}, asked={"duty": 2})
+
+    assert wished_since(before, Wishes(paused="by hand", values={"duty": 0.5})) == {}
+    assert wished_since(before, Wishes(values={"duty": 0.25})) == {"duty": 0.25}

@@ -75,6 +75,26 @@ async def test_none_is_kept_of_two_nor_where_nobody_else_may_take_them(
 
 
 @pytest.mark.asyncio
+async def test_the_last_one_of_a_pool_is_left_to_others(database: str) -> None:
+    async with (
+        pool_of(database, 4) as pool,
+        looking(pool) as one,
+        looking(pool) as other,
+        pool.acquire(),
+        pool.acquire(),
+    ):
+        one.begin()
+        await until(taken(pool, 3))
+        other.begin()
+        await asyncio.sleep(0)
+        await until(taken(pool, 3))
+        async with pool.acquire():
+            assert await seen(one) is not None
+            one.begin()
+            await until(taken(pool, 3))
+
+
+@pytest.mark.asyncio
 async def test_it_is_given_back_for_the_sake_of_more_batches(database: str) -> None:
     async with pool_of(database, 4) as pool, looking(pool) as lookout:
         lookout.begin()

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from adaptive_backfill import OK, HealthCheck, HealthContext, Pause, Slow
 from adaptive_backfill.errors import ConfigurationError, HealthCheckTimeout
 from adaptive_backfill.postgres import checks
+from adaptive_backfill.postgres.signals.latency import _told_by
 from adaptive_backfill.testing.postgres import Server
 from tests.postgres.asking import Connection, Pool, a_role, ask, connected, new_run
 
@@ -370,3 +371,11 @@ def test_what_is_no_argument_is_refused(
         checks.latency_probe(**{"query": "SELECT 1", **arguments})
 
     assert problem in str(refused.value)
+
+
+def test_a_slow_look_counts_as_much_as_a_quick_one_though_it_has_fewer_probes() -> None:
+    quick, slow = (0.002,) * 40, (0.2,) * 12
+
+    assert _told_by((quick, quick, slow), 0.002) == 0.002
+    assert _told_by((quick, slow, slow), 0.002) == 0.2
+    assert _told_by((slow, slow, slow), 0.002) == 0.2

@@ -372,3 +372,11 @@ async def test_the_statements_of_a_walk_say_whose_they_are(pool: Pool) -> None:
 async def test_workers_and_a_pace_are_one_too_many(pool: Pool) -> None:
     with pytest.raises(ConfigurationError, match=r"pace = Adaptive\(max_workers=2\)"):
         await Paced.run(pool=pool, workers=2)
+
+
+@pytest.mark.asyncio
+async def test_a_run_with_a_pace_whose_table_is_missing_says_so(pool: Pool) -> None:
+    result = await Fill.run(pool=pool, table="nowhere", pace=Adaptive())
+
+    assert result.status is RunStatus.FAILED
+    assert "nowhere" in str(result.error)

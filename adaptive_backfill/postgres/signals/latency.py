@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from statistics import median, quantiles
+from statistics import median, median_low, quantiles
 from typing import Any, NamedTuple, TypeAlias
 
 from adaptive_backfill._core.answers import OK, Verdict
@@ -197,9 +196,10 @@ def _told_by(recent: Sequence[Sequence[float]], usual: float) -> float:
 
     A lone one may be a slow second, as the first of a run often is: it is as long as
     *usual*, unless seven in eight of its probes took longer. In a look with few, each
-    took so long that they need no other look beside them where all took longer.
+    took so long that they need no other look beside them where all took longer. Each
+    look weighs the same: a slow one has fewer probes, and is to count no less for it.
     """
-    latest, together = recent[-1], median(chain.from_iterable(recent))
+    latest, together = recent[-1], median_low(map(median, recent))
     few = len(latest) < _FEWEST
     least = min(latest) if few else quantiles(latest, n=8)[0]
     if len(recent) == 1:
