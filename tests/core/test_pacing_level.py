@@ -144,6 +144,16 @@ def test_nothing_grows_on_what_is_not_fresh(
 
 
 @few
+@given(policies, histories, st.floats(0, 8) | st.none(), seens)
+def test_nothing_grows_while_a_gauge_is_waited_for(
+    policy: Adaptive, history: list[Seen], level: float | None, seen: Seen
+) -> None:
+    pace = after(policy, history, level)
+
+    assert paced(pace, seen._replace(pending=True), policy).level <= pace.level
+
+
+@few
 @given(policies, histories, seens)
 def test_a_reason_with_both_levels_is_given_for_every_change_and_for_nothing_else(
     policy: Adaptive, history: list[Seen], seen: Seen
