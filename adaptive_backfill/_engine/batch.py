@@ -195,8 +195,8 @@ class Batches:
     async def _learn(self, run: RunState, outcome: Outcome, took: Took) -> None:
         """Let the pacer know of an attempt at *run*."""
         if isinstance(outcome, Raised):
-            if self.run.ending is None:
-                self.pacer.failed(outcome.error, took.size)
+            over = self.run.ending is not None
+            self.pacer.failed(outcome.error, took.size, over=over)
         elif isinstance(outcome, Next | Done) and self.run.batches != run.batches:
             await self.pacer.did(took, outcome.rows)
 

@@ -38,6 +38,7 @@ from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.reporting import Reporter
 from adaptive_backfill._engine.wishes import wished_since
 from adaptive_backfill._ports import Clock, Work
+from adaptive_backfill.errors import BatchTimeout
 
 __all__ = ["Pacer", "Took", "Worker"]
 
@@ -233,16 +234,26 @@ class Pacer:
             batch = Batch(took.seconds, took.size, rows)
             self._resize(sized(self._sizing, batch, self._policy))
 
-    def failed(self, error: BaseException, size: int | None) -> None:
-        """Go on with less, if it may be that a batch of *size* was too much."""
+    def failed(
+        self, error: BaseException, size: int | None, *, over: bool = False
+    ) -> None:
+        """Go on with less, if it may be that a batch of *size* was too much.
+
+        Also where the run is *over* by that: the next one would fail as this one did.
+        """
         if self._sizing is None or self._policy is None:
             return
         if size is not None and size > self._sizing.size:
             # Several workers failed at once, and one of them was heard already.
             return
-        if self._work.too_much is None or self._work.too_much(error):
+        if self._was_too_much(error, over=over):
             cause = said_of_error(error)
             self._resize(shrunk(self._sizing, cause, self._policy))
+
+    def _was_too_much(self, error: BaseException, *, over: bool) -> bool:
+        if self._work.too_much is not None:
+            return self._work.too_much(error)
+        return not over or isinstance(error, BatchTimeout)
 
     def rest(self, worker: Worker | None, seconds: float) -> float:
         """Return the seconds for *worker* to rest after a batch of *seconds*.

@@ -16,6 +16,7 @@ from adaptive_backfill import (
     Retry,
     RunStatus,
 )
+from adaptive_backfill.errors import BatchTimeout
 from adaptive_backfill.testing import FakeClock, capture, run, start
 from tests.engine.pacing import Plant, planted
 from tests.engine.sharing import only
@@ -161,6 +162,28 @@ async def test_a_failure_that_ends_the_run_changes_no_size() -> None:
     kept = await store.load("plant")
     assert kept is not None
     assert kept.batch_size == 400
+
+
+@pytest.mark.asyncio
+async def test_a_batch_too_long_for_its_time_has_the_next_run_begin_with_half() -> None:
+    clock = FakeClock()
+    store = MemoryStore()
+    given = planted(
+        clock,
+        pace=Adaptive(overhead=0.15),
+        batch_size=400,
+        checkpoint=Checkpoint(store, "plant"),
+    )
+
+    async def takes_too_long(state: int) -> Answer[int]:
+        raise BatchTimeout("Plant.handle_batch", 30.0)
+
+    result = await run(Plant, clock, **given, handle_batch=takes_too_long)
+
+    kept = await store.load("plant")
+    assert result.status is RunStatus.FAILED
+    assert kept is not None
+    assert (kept.batches, kept.batch_size) == (0, 200)
 
 
 @pytest.mark.asyncio
