@@ -16,6 +16,8 @@ __all__ = ["KnownEnds", "batches_ahead"]
 
 _BATCHES = 30
 _KEYS = 10_000
+_FEWEST = 4
+"""To ask for several takes two statements more than to ask for one."""
 _SECONDS = 1.0
 """How long an end is used: in a pause many rows may come in front of it."""
 
@@ -24,7 +26,8 @@ _Key = tuple[Any, ...]
 
 def batches_ahead(size: int) -> int:
     """Return of how many batches of *size* to look up the ends at once."""
-    return max(1, min(_BATCHES, _KEYS // size))
+    batches = min(_BATCHES, _KEYS // size)
+    return batches if batches >= _FEWEST else 1
 
 
 class KnownEnds:

@@ -217,7 +217,8 @@ class Walk:
         the size is that of the batch before, so that it may be that of the next.
         """
         before, self._size = self._size, size
-        if size != before:
+        ahead = batches_ahead(size)
+        if size != before or ahead == 1:
             return await self.bound(connection, cursor, size)
         now = asyncio.get_running_loop().time()
         known = self._known_ends.take(cursor.last, cursor.end, size, now)
@@ -225,7 +226,7 @@ class Walk:
             return known
         after = cursor.last is not None
         text = self._text(("bounds", after), lambda keys: keys.bounds(after=after))
-        args = (*_keys(cursor), size - 1, batches_ahead(size))
+        args = (*_keys(cursor), size - 1, ahead)
         await connection.execute(BY_INDEX)
         found = await connection.fetch(text, *args)
         await connection.execute(AS_EVER)

@@ -67,9 +67,9 @@ def test_ends_found_later_do_not_make_old_ones_younger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "batches"), [(1, 30), (100, 30), (1_000, 10), (5_000, 2), (20_000, 1)]
+    ("size", "batches"), [(1, 30), (100, 30), (2_500, 4), (2_501, 1), (20_000, 1)]
 )
-def test_as_many_batches_are_looked_up_as_ten_thousand_keys_make_up_to_thirty(
+def test_the_ends_of_four_to_thirty_batches_are_looked_up_at_once_or_only_one(
     size: int, batches: int
 ) -> None:
     assert batches_ahead(size) == batches
