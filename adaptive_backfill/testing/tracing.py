@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
+import structlog
 
 from adaptive_backfill import telemetry
 from adaptive_backfill._core.pacing_level import Seen
@@ -108,29 +109,40 @@ def record(
     """
     handler_id = f"adaptive_backfill.testing.record.{next(_ids)}"
     with Path(path).open("w", encoding="utf-8") as file:
-        telemetry.attach(handler_id, pattern, _Recorder(file, clock))
+        recorder = _Recorder(file, clock)
+        telemetry.attach(handler_id, pattern, recorder)
         try:
             yield
         finally:
             telemetry.detach(handler_id)
+        if recorder.run is None:
+            structlog.get_logger("adaptive_backfill").warning(
+                "nothing recorded: no run began while its start was listened to",
+                path=str(path),
+                pattern=pattern,
+            )
 
 
 class _Recorder:
-    """A telemetry handler that writes what it hears of one run."""
+    """A telemetry handler that writes what it hears of one run.
+
+    Attributes:
+        run: The id of that run, once it has begun.
+    """
 
     def __init__(self, file: TextIO, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
         self._began: float | None = None
-        self._run: object = None
+        self.run: object = None
         # Sizes of the batches under way: several, where there are workers.
         self._sizes: dict[tuple[object, ...], float] = {}
 
     def __call__(self, event: Event) -> None:
         run_id = event.metadata["run_id"]
-        if self._run is None and _is_start(event):
-            self._run = run_id
-        if self._run is None or run_id != self._run:
+        if self.run is None and _is_start(event):
+            self.run = run_id
+        if self.run is None or run_id != self.run:
             return
         numbers = event.measurements
         if event.name.endswith("batch.start"):
