@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from adaptive_backfill import Retry, telemetry
@@ -209,6 +210,40 @@ async def test_a_statement_that_somebody_waits_for_is_cancelled_and_tried_again(
     assert [type(error) for error in errors] == waits * [GaveWay]
     assert result.rows == 60
     assert await pool.fetchval("SELECT count(*) FROM items WHERE n = 1") == 60
+
+
+async def is_waiting(pool: Pool) -> bool:
+    """Whether a batch waits for a lock."""
+    found: bool = await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND application_name LIKE 'adaptive_backfill:%'"
+        " AND datname = current_database())"
+    )
+    return found
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("backfill", [ByStatement, ByRows])
+async def test_a_deadlock_costs_the_batch_its_turn_and_nobody_a_row(
+    pool: Pool, database: str, backfill: type[TableBackfill]
+) -> None:
+    await numbered(pool, ROWS)
+    name = urlsplit(database).path[1:]
+    await pool.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '700ms'")
+    with retries() as errors:
+        async with pool_of(database, 3) as soon, connected(database) as other:
+            # Who looks for a deadlock first is who ends it.
+            await other.execute("SET deadlock_timeout = '1min'")
+            async with other.transaction():
+                await other.execute("UPDATE items SET n = n + 100 WHERE id = 100")
+                running = asyncio.create_task(backfill.run(pool=soon, lock_timeout=9.0))
+                await until(lambda: is_waiting(pool))
+                await other.execute("UPDATE items SET n = n + 100 WHERE id = 1")
+            result = done(await running)
+
+    assert asyncpg.DeadlockDetectedError in map(type, errors)
+    assert (result.rows, result.quarantined) == (ROWS, 0)
+    assert await times_done(pool) == {1: ROWS - 2, 101: 2}
 
 
 @pytest.mark.asyncio
