@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from adaptive_backfill._core.answers import Done
 from adaptive_backfill._core.evaluation import HealthReport
+from adaptive_backfill._core.health import HealthCheck
 from adaptive_backfill._core.options import TUNABLE
 from adaptive_backfill._core.result import Progress, RunResult
 from adaptive_backfill._core.snapshot import Snapshot, Wishes
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointStore",
     "Clock",
     "Control",
+    "Gate",
     "Handle",
     "Held",
     "Lease",
@@ -298,6 +300,18 @@ class UnitOfWork(Protocol):
         ...
 
 
+class Gate(NamedTuple):
+    """What each batch waits for beside the health, however that is asked.
+
+    Attributes:
+        checks: Healthy where the next batch may begin.
+        is_open: Whether all of them are known to be, so that none needs to be asked.
+    """
+
+    checks: Sequence[HealthCheck]
+    is_open: Callable[[], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What the engine runs: one run's handler and hooks, bound and ready.
@@ -329,6 +343,7 @@ class Work:
         most_workers: Says how many batches there may be at once, with a pace, once
             `resources` are open; one by default.
         pool: The database pool that health checks may use.
+        gate: What each batch waits for beside the health.
         quarantined: Says how many rows are set aside by now.
     """
 
@@ -353,4 +368,5 @@ class Work:
     state_type: object = None
     most_workers: Callable[[], int] | None = None
     pool: object = None
+    gate: Gate | None = None
     quarantined: Callable[[], int] | None = None

@@ -23,6 +23,7 @@ __all__ = [
     "HEALTHY",
     "Evaluation",
     "HealthReport",
+    "joined",
     "misjudged",
     "quorum",
     "report_of",
@@ -138,6 +139,16 @@ def misjudged(
     reasons = tuple(r.reason for r in results if r.answer is not OK and r.reason)
     reasons += (Reason("evaluate", halt, given, error),)
     return HealthReport(halt, reasons, tuple(results))
+
+
+def joined(report: HealthReport, other: HealthReport) -> HealthReport:
+    """Return *report* with what *other* found besides; the worse verdict counts."""
+    return HealthReport(
+        max(report.verdict, other.verdict, key=badness),
+        (*report.reasons, *other.reasons),
+        (*report.results, *other.results),
+        report.fresh and other.fresh,
+    )
 
 
 def unknown_for(seconds: float) -> HealthReport:

@@ -16,6 +16,7 @@ from adaptive_backfill.errors import ConfigurationError
 
 __all__ = [
     "Refused",
+    "RefusedUnseen",
     "a_second",
     "above_zero",
     "anything",
@@ -38,6 +39,10 @@ __all__ = [
 
 class Refused(ValueError):
     """A value breaks its option's rule; says what is allowed."""
+
+
+class RefusedUnseen(Refused):
+    """As `Refused`, of a value that is not to be shown: it may hold a password."""
 
 
 def text(value: object) -> str:

@@ -16,7 +16,7 @@ from adaptive_backfill._core import option_rules as rules
 from adaptive_backfill._core.adaptive import Adaptive
 from adaptive_backfill._core.evaluation import Evaluation, worst_of
 from adaptive_backfill._core.health import HealthCheck
-from adaptive_backfill._core.option_rules import Refused
+from adaptive_backfill._core.option_rules import Refused, RefusedUnseen
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.snapshot import Checkpoint
 from adaptive_backfill.errors import ConfigurationError
@@ -26,6 +26,7 @@ __all__ = [
     "TUNABLE",
     "Option",
     "Refused",
+    "RefusedUnseen",
     "RunOptions",
     "changed",
     "made",
@@ -168,6 +169,9 @@ def parsed(name: str, value: object, options: Mapping[str, Option] = OPTIONS) ->
     """
     try:
         return options[name].parse(value)
+    except RefusedUnseen as rule:
+        msg = f"{name} must be {rule}"
+        raise Refused(msg) from None
     except Refused as rule:
         msg = f"{name} must be {rule}, not {_shown(value)}"
         raise Refused(msg) from None

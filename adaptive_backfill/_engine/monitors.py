@@ -1,27 +1,63 @@
 """Three ways to know the health: never ask, ask when needed, or keep asking.
 
-They sample and judge alike, and differ only in when they sample.
+They sample and judge alike, and differ only in when they sample. Beside each of them
+there may be a gate, which is asked before every batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
-from adaptive_backfill._core.evaluation import HEALTHY, HealthReport, unknown_for
+from adaptive_backfill._core.answers import OK, Halt, Pause
+from adaptive_backfill._core.evaluation import (
+    HEALTHY,
+    HealthReport,
+    joined,
+    unknown_for,
+    worst_of,
+)
+from adaptive_backfill._core.health import HealthContext
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._engine.clock import Bell
 from adaptive_backfill._engine.outlast import end_all
 from adaptive_backfill._engine.sampling import Sampler
-from adaptive_backfill._ports import Clock, Monitor
+from adaptive_backfill._ports import Clock, Gate, Monitor
 
 __all__ = ["monitor_for"]
 
+_SECONDS_WHILE_SHUT = 0.25
+"""Between two looks at a gate that holds the run back."""
+
 
 def monitor_for(
+    options: RunOptions,
+    context: HealthContext,
+    *,
+    clock: Clock,
+    bell: Bell,
+    gate: Gate | None = None,
+) -> Monitor:
+    """Return the monitor that *options* ask for, with *gate* beside it."""
+    sampler = Sampler(
+        options.health_checks,
+        options.evaluate,
+        context,
+        limit=options.health_timeout,
+        clock=clock,
+    )
+    monitor = _monitor_for(options, sampler, clock=clock, bell=bell)
+    if gate is None:
+        return monitor
+    limit = options.health_timeout
+    gates = Sampler(gate.checks, worst_of, context, limit=limit, clock=clock)
+    return _GatedMonitor(monitor, gate, gates)
+
+
+def _monitor_for(
     options: RunOptions, sampler: Sampler, *, clock: Clock, bell: Bell
 ) -> Monitor:
-    """Return the monitor that *options* ask for."""
     if not options.health_checks:
         return _NoMonitor()
     if options.mode == "sync":
@@ -137,3 +173,43 @@ class _BackgroundMonitor:
             self._looked.set()
             self._bell.ring()
             await self._clock.sleep(self._interval)
+
+
+class _GatedMonitor:
+    """Asks *monitor*, and before each batch a gate, unless that is known to be open."""
+
+    def __init__(self, monitor: Monitor, gate: Gate, sampler: Sampler) -> None:
+        self._monitor = monitor
+        self._gate = gate
+        self._sampler = sampler
+        # Several workers may come at once: two looks are enough for all of them.
+        self._turn = asyncio.Lock()
+        self._begun = self._ended = 0
+        self._found = HEALTHY
+
+    @property
+    def recheck_after(self) -> float:
+        return min(_SECONDS_WHILE_SHUT, self._monitor.recheck_after or math.inf)
+
+    async def start(self) -> None:
+        await self._monitor.start()
+
+    async def verdict(self) -> HealthReport:
+        report = await self._monitor.verdict()
+        if isinstance(report.verdict, Pause | Halt) or self._gate.is_open():
+            return report
+        found = await self._looked()
+        return report if found.verdict is OK else joined(report, found)
+
+    async def _looked(self) -> HealthReport:
+        """Return what a look found that began after this was called."""
+        before = self._begun
+        async with self._turn:
+            if self._ended <= before:
+                self._begun = number = self._begun + 1
+                self._found = await self._sampler.sample()
+                self._ended = number
+            return self._found
+
+    async def stop(self) -> None:
+        await self._monitor.stop()

@@ -45,7 +45,6 @@ from adaptive_backfill._engine.outlast import (
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.pacer import Pacer
 from adaptive_backfill._engine.reporting import Reporter
-from adaptive_backfill._engine.sampling import Sampler
 from adaptive_backfill._engine.saving import PlainUnit, as_checkpoint_error
 from adaptive_backfill._engine.showing import early_progress, progress_of
 from adaptive_backfill._ports import Clock, Lease, UnitOfWork, Work
@@ -267,19 +266,18 @@ class Session:
     def _make_loop(self, run: RunState, unit: UnitOfWork | None) -> Loop:
         options = self._options
         context = HealthContext(options.name, self._work.pool, self.run_id)
-        sampler = Sampler(
-            options.health_checks,
-            options.evaluate,
-            context,
-            limit=options.health_timeout,
-            clock=self._clock,
-        )
         return self._loop_type(
             self._work,
             options,
             run,
             unit=unit,
-            monitor=monitor_for(options, sampler, clock=self._clock, bell=self._bell),
+            monitor=monitor_for(
+                options,
+                context,
+                clock=self._clock,
+                bell=self._bell,
+                gate=self._work.gate,
+            ),
             control=self.control,
             reporter=self._reporter,
             hooks=self._hooks,

@@ -19,12 +19,12 @@ from adaptive_backfill._dsl.backfill import Backfill
 from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.outlast import finish
 from adaptive_backfill._engine.outside import ask
-from adaptive_backfill._ports import Lease
+from adaptive_backfill._ports import Gate, Lease
 from adaptive_backfill.errors import ConfigurationError, TooManyQuarantined
 from adaptive_backfill.postgres._connecting import Connection, application_name, is_gone
 from adaptive_backfill.postgres._failing import Failing, Patience
 from adaptive_backfill.postgres._faults import Kind, kind_of
-from adaptive_backfill.postgres._fence import fenced_by
+from adaptive_backfill.postgres._fence import check_slots, fence_of
 from adaptive_backfill.postgres._options import TABLE_OPTIONS
 from adaptive_backfill.postgres._own import Own
 from adaptive_backfill.postgres._quarantine import Quarantine, described
@@ -60,8 +60,15 @@ class SettingAside(PostgresBackfill[Cursor]):
     """A `PostgresBackfill` whose bad rows do not stop it."""
 
     standbys: Sequence[str]
-    """DSNs of standbys to wait for; by default none. A run pauses while one of them
-    has more than 64 MiB of WAL yet to replay."""
+    """DSNs of standbys to wait for; by default none. Before each batch the run waits
+    until each of them has replayed what the batches before it wrote, but for
+    `max_lag_bytes`; and while one cannot be asked."""
+    slots: Sequence[str]
+    """Names of the primary's replication slots to wait for in the same way: until
+    whoever reads from them has confirmed that much. By default none."""
+    max_lag_bytes: int
+    """Bytes of WAL that each of `standbys` and `slots` may be behind the last batch;
+    64 MiB by default."""
     max_quarantined: int
     """Rows to set aside at most; with one more the run fails. 100 by default."""
 
@@ -126,18 +133,30 @@ class SettingAside(PostgresBackfill[Cursor]):
         quarantine = Quarantine(cast("PoolSource", work.pool), options.key, schema)
         backfill.braced_by(failing, quarantine)
         return prepared._replace(
-            options=changed(
-                options,
-                {
-                    "retry": patience,
-                    "health_checks": (
-                        *options.health_checks,
-                        *fenced_by(backfill.standbys),
-                    ),
-                },
+            options=changed(options, {"retry": patience}),
+            work=replace(
+                work, quarantined=lambda: quarantine.count, gate=backfill.fence()
             ),
-            work=replace(work, quarantined=lambda: quarantine.count),
         )
+
+    def fence(self) -> Gate | None:
+        """Return what a run waits for before each batch."""
+        if self._wal is None:
+            return None
+        limit = self.max_lag_bytes
+        return fence_of(self._wal, limit, standbys=self.standbys, slots=self.slots)
+
+    async def find_slots(self, connection: Connection) -> None:
+        """Look whether all slots are there that the run is to wait for.
+
+        Raises:
+            ConfigurationError: One is not.
+        """
+        await check_slots(connection, self.slots, type(self).__qualname__)
+
+    @override
+    def needs_wal(self) -> bool:
+        return super().needs_wal() or bool(self.standbys or self.slots)
 
     def braced_by(self, failing: Failing, quarantine: Quarantine) -> None:
         """Take what this run does about failing batches."""

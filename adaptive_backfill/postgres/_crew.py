@@ -22,7 +22,7 @@ from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.saving import PlainUnit
 from adaptive_backfill._engine.sharing import ShareLoop, ShareReporter, Whole
 from adaptive_backfill._ports import Lease
-from adaptive_backfill.errors import BackfillError
+from adaptive_backfill.errors import BackfillError, CheckpointError
 from adaptive_backfill.postgres._parts import Parts, Share
 from adaptive_backfill.postgres._walk import Cursor
 
@@ -90,6 +90,8 @@ class Crew(Loop):
         given = await ask(parts.terms.ended)
         ending = parts.ending()
         if isinstance(given.error, BackfillError):
+            # Where all shares seem to be done, the cursor has nothing left of them.
+            self.kept = self.kept and not isinstance(given.error, CheckpointError)
             ending = ending or Ending(RunStatus.FAILED, error=given.error)
         if ending is None:
             self._parts = None
@@ -234,7 +236,7 @@ class Crew(Loop):
             rows=run.rows,
         )
         given = await ask(finish, lease.release(result, handed_over=False), PATIENCE)
-        share.lease = None
+        share.lease, share.closed = None, lease
         if given.error is not None:
             self._reporter.log.warning("share not tidied up", error=str(given.error))
 
@@ -248,7 +250,11 @@ class Crew(Loop):
             if anew.end is not None and anew.end != parts.cursor.end:
                 state = replace(anew, last=parts.cursor.end)
                 self.run = self.run._replace(state=state)
-                return None
+                given = await ask(parts.join, self.run)
+                if given.error is None:
+                    return None
+                self.kept = False
+                return Ending(RunStatus.FAILED, error=given.error)
         return Ending(RunStatus.DONE)
 
     def _move(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from adaptive_backfill._core.options import OPTIONS, Option, Refused
+from adaptive_backfill._core.options import OPTIONS, Option, Refused, RefusedUnseen
 from adaptive_backfill._core.retry import Retry
 from adaptive_backfill._core.rules import is_count, is_name, is_number
 from adaptive_backfill._core.snapshot import Checkpoint
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._fence import LIMIT
 from adaptive_backfill.postgres._source import source_problems
 from adaptive_backfill.postgres._store_pool import Pool, pool_problems
 from adaptive_backfill.postgres.identifiers import table_named
@@ -111,16 +111,23 @@ def _standbys(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(map(is_name, value)):
         msg = "a sequence of DSNs"
         raise Refused(msg)
-    problems = [
-        f"standby {number} is no DSN: write postgresql://user@host:5432/database, "
-        "not host=... dbname=..."
-        for number, dsn in enumerate(value, 1)
-        if source_problems(dsn)
-    ]
-    if problems:
-        # Not as `Refused`, which is shown with the value: it may hold a password.
-        raise ConfigurationError(problems, subject="standbys")
+    wrong = [str(n) for n, dsn in enumerate(value, 1) if source_problems(dsn)]
+    if wrong:
+        msg = (
+            "DSNs such as postgresql://user@host:5432/database, not host=... "
+            f"dbname=...; see to number {', '.join(wrong)}"
+        )
+        raise RefusedUnseen(msg)
     return tuple(value)
+
+
+def _slots(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, list | tuple) and all(map(is_name, value)):
+        return tuple(value)
+    msg = "a sequence of names of replication slots"
+    raise Refused(msg)
 
 
 POSTGRES_OPTIONS: Mapping[str, Option] = {
@@ -143,6 +150,8 @@ TABLE_OPTIONS: Mapping[str, Option] = {
     "follow": Option(_flag, default=False),
     "count": Option(_word("estimate", "exact"), "estimate"),
     "standbys": Option(_standbys, ()),
+    "slots": Option(_slots, ()),
+    "max_lag_bytes": Option(_count(0), LIMIT),
     "retry": Option(OPTIONS["retry"].parse, Retry(attempts=10, on=())),
     "workers": Option(_count(1), 1),
     "max_quarantined": Option(_count(0), 100),

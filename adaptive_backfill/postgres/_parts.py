@@ -11,6 +11,8 @@ from adaptive_backfill._core.result import RunStatus
 from adaptive_backfill._core.run import Ending, RunState, ended, resumed_from, stopped
 from adaptive_backfill._engine.loop import Loop
 from adaptive_backfill._ports import Lease
+from adaptive_backfill.postgres._connecting import Connection
+from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres._walk import Cursor, Key, Walk
 from adaptive_backfill.postgres.shares import Cut, Range
 
@@ -29,6 +31,8 @@ class Terms(NamedTuple):
         follow: Whether to go on to rows that came since.
         begin: Makes the current task a worker; returns its options.
         begun_anew: Called where a walk begins from the start.
+        ready: Called with a connection before the first batch. A `BackfillError` that
+            it raises ends the run.
         ended: Called when all workers are gone. A `BackfillError` that it raises ends
             a run that would be done.
     """
@@ -39,6 +43,7 @@ class Terms(NamedTuple):
     follow: bool
     begin: Callable[[RunOptions], RunOptions]
     begun_anew: Callable[[], Awaitable[None]]
+    ready: Callable[[Connection], Awaitable[None]]
     ended: Callable[[], Awaitable[None]]
 
 
@@ -49,6 +54,7 @@ class Share:
         place: Which it is, such as ``1/4``.
         range: Its keys.
         lease: The hold of its name; `None` where it is to be taken.
+        closed: The hold that it had when it was done, which is given back by now.
         tries: Times that it was taken up in a row with nothing done.
         size: The size of its last batch, as it was kept; `None` where it was not.
     """
@@ -57,6 +63,7 @@ class Share:
         self.place = place
         self.range = keys
         self.lease: Lease | None = None
+        self.closed: Lease | None = None
         self.tries = 0
         self.size: int | None = None
         self._begins = RunState(Cursor(keys.after, keys.until))
@@ -94,6 +101,18 @@ class Share:
         self.lease = None
         self._begins, self._loop = self.run._replace(attempt=1, ending=None), None
 
+    async def is_forgotten(self) -> bool:
+        """Whether this run finished it, and its store does not know that any more.
+
+        Raises:
+            CheckpointError: The store cannot be asked.
+        """
+        lease = self.lease or self.closed
+        # Only of what was committed together with the data does it say anything.
+        if not isinstance(lease, PostgresLease) or lease.kept is None:
+            return False
+        return self.is_done and await lease.finished() is None
+
     def fail(self, error: object) -> None:
         """End it, because it cannot be taken up."""
         failed = Ending(RunStatus.FAILED, error=error)
@@ -124,6 +143,7 @@ class Parts(NamedTuple):
         cursor: Where the walk was cut.
         cut: How.
         take: Takes a share's lease and opens it; False where the run is to stop.
+        join: Saves where the run stands, once all shares are done.
         run_id: Names the run.
         own_batches: Batches that this run did before it was cut.
     """
@@ -133,6 +153,7 @@ class Parts(NamedTuple):
     cursor: Cursor
     cut: Cut
     take: Callable[[Share], Awaitable[bool]]
+    join: Callable[[RunState], Awaitable[None]]
     run_id: str
     own_batches: int = 0
 

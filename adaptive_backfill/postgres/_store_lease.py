@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from adaptive_backfill._core.codec import Encoded, encode
 from adaptive_backfill._core.last_seen import last_seen
@@ -29,12 +30,18 @@ from adaptive_backfill.postgres._store_sql import (
     RELEASE,
     RELEASE_DONE,
     SAVE,
+    SAVE_ON,
     SETTLED,
     THERE,
     UNTOLD,
 )
 
 __all__ = ["PostgresLease"]
+
+_WENT_BACK = (
+    "The server has lost what it had committed, as by a failover to a standby that was "
+    "behind, or by a crash with synchronous_commit off."
+)
 
 _BEAT = 1.0
 """Seconds between two beats at most, so that wishes are heard within two seconds."""
@@ -50,6 +57,9 @@ class PostgresLease:
         name: The checkpoint's name.
         token: The fencing token, which is greater than that of each run before.
         run_id: Names the run.
+        kept: The batches of the snapshot that was seen to be committed last, together
+            with its data; `None` before the first. From then on nothing is saved over
+            another one.
     """
 
     def __init__(
@@ -65,6 +75,8 @@ class PostgresLease:
         self.token = token
         self._database = database
         self.run_id = run_id
+        self.kept: int | None = None
+        self._finishes = False
         self._state_type = state_type
         self._shown: Progress | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -85,7 +97,8 @@ class PostgresLease:
 
         The state is taken as it is now, and saved even if nobody awaits the answer.
         """
-        saving = self._save(self._saving, self._save_arguments(snapshot))
+        arguments = self._save_arguments(snapshot)
+        saving = self._save(self._saving, arguments, snapshot.batches)
         self._saving = self._database.done_by_itself(saving)
         return self._saving
 
@@ -121,11 +134,22 @@ class PostgresLease:
         return wishes_from(found[0])
 
     async def release(self, result: RunResult | None, *, handed_over: bool) -> None:
-        """Give the name free, and keep *result* in its history."""
+        """Give the name free, and keep *result* in its history.
+
+        Raises:
+            CheckpointError: Its last batch was committed, and the server has lost it
+                since. The name is free, and is not remembered as finished.
+        """
         await self._saved()
         done = result is not None and result.status is RunStatus.DONE
-        await self._database.changes(
-            RELEASE_DONE if done else RELEASE,
+        if done and self._finishes and await self.finished() is None:
+            await self.release(None, handed_over=False)
+            msg = (
+                f"{self.name!r} was finished, and is not any more. {_WENT_BACK} Run it "
+                "again: it goes on from where the checkpoint stands."
+            )
+            raise CheckpointError(msg)
+        arguments = (
             *self._held,
             self._last_progress(result, handed_over=handed_over),
             self.run_id,
@@ -133,6 +157,10 @@ class PostgresLease:
             handed_over,
             HISTORY,
         )
+        if done:
+            await self._database.changes(RELEASE_DONE, *arguments, self._finishes)
+        else:
+            await self._database.changes(RELEASE, *arguments)
 
     def foresee(self, state: object) -> None:
         """Encode *state*, which nobody may change, ahead of the save that it is for."""
@@ -149,11 +177,12 @@ class PostgresLease:
         Raises:
             LeaseLost: Another run has taken over. Roll back.
             CheckpointError: The state would not come back as it is; nothing was sent.
+                Or the server has lost what was committed. Roll back.
             asyncpg.PostgresError: What the server said, as it is.
         """
         arguments = self._save_arguments(snapshot)
-        status = await connection.execute(self._sql(SAVE), *arguments)
-        self._prove(held=changed(status))
+        status = await connection.execute(self._sql(SAVE_ON), *arguments, self.kept)
+        await self._prove_on(connection, held=changed(status))
 
     async def finish_on(self, connection: Connection, result: RunResult) -> None:
         """Mark the name as finished in the transaction that *connection* is in.
@@ -163,11 +192,14 @@ class PostgresLease:
 
         Raises:
             LeaseLost: Another run has taken over. Roll back.
+            CheckpointError: The server has lost what was committed. Roll back.
             asyncpg.PostgresError: What the server said, as it is.
         """
-        arguments = (*self._held, result_text(result), self._database.lease)
+        self._finishes = True
+        text, seconds = result_text(result), self._database.lease
+        arguments = (*self._held, text, seconds, self.kept)
         status = await connection.execute(self._sql(FINISH), *arguments)
-        self._prove(held=changed(status))
+        await self._prove_on(connection, held=changed(status))
 
     async def settled(self) -> tuple[int, bool]:
         """Return how many batches are kept, and whether it is finished.
@@ -209,12 +241,18 @@ class PostgresLease:
         return encode(state, self._state_type)
 
     async def _save(
-        self, before: asyncio.Task[None] | None, arguments: tuple[object, ...]
+        self,
+        before: asyncio.Task[None] | None,
+        arguments: tuple[object, ...],
+        batches: int,
     ) -> None:
         if before is not None:
             # Given up by whoever waited for it, and not to come after this one.
             await asyncio.wait((before,))
-        self._prove(held=await self._database.changes(SAVE, *arguments))
+        if not await self._database.changes(SAVE, *arguments, self.kept):
+            raise self._refused(await self._database.row(SETTLED, *self._held))
+        if self.kept is not None:
+            self.kept = batches
 
     async def _saved(self) -> None:
         if self._saving is not None:
@@ -227,6 +265,24 @@ class PostgresLease:
     def _prove(self, *, held: bool) -> None:
         if not held:
             raise LeaseLost(self.name)
+
+    async def _prove_on(self, connection: Connection, *, held: bool) -> None:
+        if not held:
+            found = await connection.fetchrow(self._sql(SETTLED), *self._held)
+            raise self._refused(found)
+
+    def _refused(self, found: Sequence[Any] | None) -> LeaseLost | CheckpointError:
+        """Return why nothing was saved, by what is *found* of the name."""
+        if found is None or self.kept is None:
+            return LeaseLost(self.name)
+        why = (
+            "Somebody else has written to it." if found[0] >= self.kept else _WENT_BACK
+        )
+        return CheckpointError(
+            f"The checkpoint of {self.name!r} stands at batch {found[0]:,}, and this "
+            f"run had committed {self.kept:,}. {why} Nothing of the batch under way "
+            "was done. Run it again: it goes on from where the checkpoint stands."
+        )
 
     def _last_progress(
         self, result: RunResult | None, *, handed_over: bool

@@ -36,6 +36,7 @@ __all__ = [
     "RELEASE",
     "RELEASE_DONE",
     "SAVE",
+    "SAVE_ON",
     "SETTLED",
     "TAKE",
     "THERE",
@@ -141,20 +142,26 @@ SELECT batches, finished IS NOT NULL FROM {{names}} WHERE {_HELD} FOR SHARE
 """
 
 # Never back: the last save of a run must not undo a batch whose COMMIT was given up,
-# and was done all the same.
-SAVE = f"""
+# and was done all the same. And never over a gap: the server may have lost what it had
+# committed, as in a failover to a standby that was behind.
+_SAVE = f"""
 UPDATE {{names}} SET
     state = $3, form = $4, batches = $5, rows = $6, batch_size = $7,
     expires_at = clock_timestamp() + make_interval(secs => $8)
 WHERE {_HELD} AND batches <= $5
 """
 
+SAVE_ON = f"{_SAVE} AND batches = coalesce($9::bigint, batches)"
+
+# Perhaps it was saved already, and the answer lost.
+SAVE = f"{_SAVE} AND batches IN (coalesce($9::bigint, batches), $5)"
+
 # Committed with the last batch, before anybody was told.
 FINISH = f"""
 UPDATE {{names}} SET
     {_CLEARED}, finished = $3, told = false,
     expires_at = clock_timestamp() + make_interval(secs => $4)
-WHERE {_HELD}
+WHERE {_HELD} AND batches = coalesce($5::bigint, batches)
 """
 
 # A row that is locked is left alone: mostly it is the run's own batch that is about
@@ -177,12 +184,12 @@ UNTOLD = FINISHED + " AND NOT told"
 DISCARD = f"UPDATE {{names}} SET {_CLEARED}, finished = NULL, told = true WHERE {_HELD}"
 
 
-def _release(also: str) -> str:
+def _release(also: str, only: str = "") -> str:
     # The DELETE sees the endings as they were, and so leaves one less.
     return f"""
 WITH freed AS (
     UPDATE {{names}} SET holder = NULL, progress = coalesce($3, progress){also}
-    WHERE {_HELD}
+    WHERE {_HELD} {only}
     RETURNING name
 ), remembered AS (
     INSERT INTO {{endings}} (name, run_id, result, handed_over)
@@ -198,7 +205,10 @@ WHERE old.name = remembered.name AND old.id <= (
 
 RELEASE = _release("")
 
-RELEASE_DONE = _release(f", {_CLEARED}, finished = $5, told = true")
+# Where it was finished with its last batch, only if that was not lost since.
+RELEASE_DONE = _release(
+    f", {_CLEARED}, finished = $5, told = true", "AND (NOT $8 OR finished IS NOT NULL)"
+)
 
 ENDING = """
 SELECT result FROM {endings}

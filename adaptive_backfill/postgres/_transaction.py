@@ -279,7 +279,9 @@ class Transaction:
                 await self.failed(error, lost=lost)
                 raise
         await self._done(connection)
-        if self.riding is None and (done is None or done.rows is not None):
+        if self.riding is not None:
+            self.riding.kept = snapshot.batches
+        elif done is None or done.rows is not None:
             await self._save_apart(snapshot)
 
     async def _done(self, connection: Connection) -> None:

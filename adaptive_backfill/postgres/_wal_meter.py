@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from adaptive_backfill.postgres._connecting import Connection
 
-__all__ = ["WalMeter"]
+__all__ = ["POSITION", "WalMeter"]
 
-_POSITION = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8"
+POSITION = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8"
 
 
 class WalMeter:
@@ -27,6 +27,11 @@ class WalMeter:
         self._written = 0
         self._counted_to = 0
 
+    @property
+    def reached(self) -> int | None:
+        """Where the WAL went to after the last batch that was counted, if one was."""
+        return self._counted_to or None
+
     async def written(self) -> int:
         """Return the bytes of all batches that were counted."""
         return self._written
@@ -35,7 +40,7 @@ class WalMeter:
         """Return where the WAL goes to by now; `None` where nobody wants to know."""
         if not self.wanted():
             return None
-        position: int = await connection.fetchval(_POSITION)
+        position: int = await connection.fetchval(POSITION)
         return position
 
     async def count(self, connection: Connection, since: int | None) -> None:
@@ -45,6 +50,6 @@ class WalMeter:
         """
         if since is None:
             return
-        now = await connection.fetchval(_POSITION)
+        now = await connection.fetchval(POSITION)
         self._written += max(0, now - max(since, self._counted_to))
         self._counted_to = max(self._counted_to, now)

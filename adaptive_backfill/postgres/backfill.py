@@ -173,9 +173,13 @@ class PostgresBackfill(Backfill[State]):
         return (*recommended(), patient(statement_latency()))
 
     def weighing_wal(self) -> WalMeter:
-        """Return what counts the WAL of this run's batches, while there is a cap."""
-        self._wal = WalMeter(lambda: self.max_wal_per_second is not None)
+        """Return what counts the WAL of this run's batches, while that is needed."""
+        self._wal = WalMeter(self.needs_wal)
         return self._wal
+
+    def needs_wal(self) -> bool:
+        """Whether somebody wants to know how much WAL the batches write."""
+        return self.max_wal_per_second is not None
 
     def retuned(
         self,

@@ -204,6 +204,7 @@ class TableBackfill(SettingAside, Planning):
             self.follow,
             begin=self.begin_to_work,
             begun_anew=self.begun_anew,
+            ready=self.find_slots,
             ended=self.workers_ended,
         )
 

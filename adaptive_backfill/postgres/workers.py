@@ -14,8 +14,9 @@ from typing import cast
 
 from typing_extensions import override
 
-from adaptive_backfill._core.result import RunResult
+from adaptive_backfill._core.result import RunResult, RunStatus
 from adaptive_backfill._core.run import RunState, stopped
+from adaptive_backfill._core.saying import said_of_error
 from adaptive_backfill._core.snapshot import Snapshot
 from adaptive_backfill._dsl.preparing import Prepared
 from adaptive_backfill._engine.leasing import Skipped, acquire, leases_of
@@ -25,9 +26,11 @@ from adaptive_backfill._engine.outlast import PATIENCE, finish
 from adaptive_backfill._engine.outside import ask
 from adaptive_backfill._engine.session import Session
 from adaptive_backfill._ports import Clock, Held, Lease, UnitOfWork
+from adaptive_backfill.errors import CheckpointError
 from adaptive_backfill.postgres._crew import Crew
 from adaptive_backfill.postgres._parts import Parts, Share, Terms
 from adaptive_backfill.postgres._run_pool import check_size
+from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres._walk import Cursor
 from adaptive_backfill.postgres.shares import Cut, Range, ranges
 
@@ -37,6 +40,7 @@ SHARES_A_WORKER = 4
 """Shares to cut for each worker, so that none is long idle where they are uneven."""
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_LEARN = 120.0
 
 
 class CrewSession(Session):
@@ -141,9 +145,61 @@ class CrewSession(Session):
         if cursor.cut is None:
             cursor = replace(cursor, cut=cut)
             await self._remember(lease, cursor, run, size)
+        terms = self._terms._replace(ended=self._workers_ended)
         return Parts(
-            self._terms, self._shares, cursor, cut, self._take_share, self.run_id
+            terms,
+            self._shares,
+            cursor,
+            cut,
+            self._take_share,
+            self._join,
+            self.run_id,
         )
+
+    async def _workers_ended(self) -> None:
+        """Look whether the server still has what the workers did.
+
+        Raises:
+            CheckpointError: It has not, or it cannot be asked.
+            BackfillError: What the class makes of it.
+        """
+        await self._see_to_shares()
+        await self._terms.ended()
+
+    async def _see_to_shares(self) -> None:
+        """Look whether all shares that are done are known to be.
+
+        Raises:
+            CheckpointError: One is not; or the store could not be asked for long.
+        """
+        until = self._clock.monotonic() + _SECONDS_TO_LEARN
+        for share in self._shares:
+            while (given := await ask(share.is_forgotten)).error is not None:
+                if self._clock.monotonic() > until:
+                    raise given.error
+                await self._bell.wait(_SECONDS_BETWEEN_LOOKS)
+            if given.value:
+                msg = (
+                    f"Share {share.place} of {self._options.key!r} was done, and the "
+                    "server knows nothing of that any more, as after a failover to a "
+                    "standby that was behind. Run it again: it goes on from where its "
+                    "shares' checkpoints stand."
+                )
+                raise CheckpointError(msg)
+
+    async def _join(self, run: RunState) -> None:
+        """Save where *run* stands, now that nothing is left of its shares.
+
+        At once, so that whatever server has this has their batches, too.
+        """
+        if self._lease is None:
+            return
+        size = self._pacer.steady_size
+        saving = self._lease.save(Snapshot(run.state, run.batches, run.rows, size))
+        if saving is not None:
+            await saving
+        if isinstance(self._lease, PostgresLease):
+            self._lease.kept = run.batches
 
     async def _cut(self, cursor: Cursor, run: RunState, workers: int) -> Cut | None:
         """Return where to cut what is left of the walk; `None` to leave it whole."""
@@ -203,6 +259,13 @@ class CrewSession(Session):
 
     @override
     async def _release(self, result: RunResult | None) -> None:
+        if result is not None and result.status is RunStatus.DONE:
+            given = await ask(self._see_to_shares)
+            if given.error is not None:
+                # Nor is the run to be taken for finished. It goes on from its cut.
+                error = said_of_error(given.error)
+                self._reporter.log.warning("not remembered as finished", error=error)
+                result = None
         for share in self._shares:
             lease, share.lease = share.lease, None
             if lease is not None:

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
-from adaptive_backfill import Pause, Retry, telemetry
-from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill import Retry, telemetry
 from adaptive_backfill.postgres._faults import GaveWay
-from adaptive_backfill.postgres._fence import fenced_by
 from adaptive_backfill.postgres.table import TableBackfill
-from adaptive_backfill.testing.postgres import temporary_server
 
 from . import tables
-from .asking import ask, connected, new_run, pool_of, until
-from .standbys import caught_up, replay_paused, standby_of
+from .asking import connected, pool_of
 from .tables import Pool, done, numbered, times_done
 
 pytestmark = pytest.mark.postgres
@@ -182,89 +178,3 @@ async def test_batches_are_shown_by_their_name_and_under_limits(
         )
     ]
     assert after == "0"
-
-
-@pytest.mark.asyncio
-async def test_a_run_waits_until_its_standby_has_replayed_enough() -> None:
-    with temporary_server() as primary, standby_of(primary) as standby:
-        async with pool_of(primary.dsn(), 4) as pool:
-            await numbered(pool, 10)
-            (fence,) = fenced_by([standby.dsn()], limit=1_000_000)
-            run = new_run()
-            run = type(run)(run.name, pool=pool, run_id=run.run_id)
-            await caught_up(primary)
-            before = await ask(fence, run)
-            async with replay_paused(primary, standby):
-                await pool.execute(
-                    "CREATE TABLE wal AS SELECT g FROM generate_series(1, 50000) g"
-                )
-                behind = await ask(fence, run)
-            await caught_up(primary)
-            after = await ask(fence, run)
-
-        where = f"{standby.host}:{standby.port}"
-        assert not isinstance(before, Pause)
-        assert isinstance(behind, Pause)
-        assert str(behind.reason).startswith(f"standby {where} ")
-        assert str(behind.reason).endswith(" bytes behind > 1000000")
-        assert not isinstance(after, Pause)
-
-
-@pytest.mark.asyncio
-async def test_a_run_is_fenced_by_the_standbys_that_it_names() -> None:
-    class Fenced(TableBackfill):
-        table = "items"
-        batch_size = 5
-        health_interval = 0.05
-        statement = "UPDATE items SET n = n + 1 WHERE {batch}"
-
-    with temporary_server() as primary, standby_of(primary) as standby:
-        async with pool_of(primary.dsn(), 4) as pool:
-            await numbered(pool, 20)
-            async with Fenced.start(pool=pool, standbys=[standby.dsn()]) as run:
-                done(await run.wait())
-            away = await asyncio.to_thread(_stopped, standby)
-            async with Fenced.start(pool=pool, standbys=[away]) as run:
-
-                async def paused() -> bool:
-                    return run.progress.status == "paused"
-
-                await until(paused)
-                reasons = [str(reason) for reason in run.progress.reasons]
-                await asyncio.to_thread(standby.start)
-                done(await run.wait())
-
-            assert await times_done(pool) == {2: 20}
-    assert reasons[0].startswith(f"standby {standby.host}:{standby.port}")
-
-
-def _stopped(server: Any) -> str:
-    server.stop()
-    dsn: str = server.dsn()
-    return dsn
-
-
-def test_a_password_is_never_shown() -> None:
-    checks = fenced_by(["postgresql://me:secret@db2:5433/x", "host=db password=secret"])
-
-    assert [check.name for check in checks] == ["standby db2:5433", "standby 2"]
-
-
-@pytest.mark.asyncio
-async def test_standbys_are_dsns(pool: Pool) -> None:
-    with pytest.raises(ConfigurationError, match="standbys must be a sequence of DSNs"):
-        await Dawdling.run(
-            pool=pool, locked=asyncio.Event(), sizes=[], standbys=[object()]
-        )
-
-
-def test_a_standby_that_is_no_dsn_is_refused_at_once_and_not_shown() -> None:
-    standbys = ["postgresql://db2/x", "host=db3 password=secret"]
-
-    with pytest.raises(ConfigurationError) as refused:
-        type("Fenced", (Dawdling,), {"standbys": standbys})
-
-    assert str(refused.value) == (
-        "standbys cannot be used:\n  - standby 2 is no DSN: write "
-        "postgresql://user@host:5432/database, not host=... dbname=..."
-    )

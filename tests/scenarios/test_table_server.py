@@ -132,7 +132,6 @@ class Heavy(TableBackfill):
 
     table = "items"
     batch_size = 10
-    mode = "sync"
     health_interval = 0.02
 
     async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
