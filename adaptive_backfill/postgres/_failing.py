@@ -18,7 +18,8 @@ from adaptive_backfill.postgres._shrinking import Shrinking
 __all__ = ["Failing", "Patience"]
 
 IN_A_ROW = 10
-"""Rows that fail one right after the other before it is no single row's fault."""
+"""Rows that fail one right after the other before it is no single row's fault; and
+times that a batch gives way before there is no getting through."""
 
 
 class Failing:
@@ -42,7 +43,7 @@ class Failing:
         self._now = now
         self._shrinking = Shrinking()
         self._upper: object = None
-        self._tries = 0
+        self._tries = self._gave_way = 0
         self._rows_in_a_row = 0
         self._away = 0
         self._away_since: float | None = None
@@ -87,8 +88,8 @@ class Failing:
         if kind is Kind.TOO_MUCH or (kind is Kind.PASSING and lost):
             self._take_less(error)
         if kind in (Kind.TOO_MUCH, Kind.PASSING):
-            self._again()
-        elif not (self._is_worth_it(error) and self._again()):
+            self._again(error)
+        elif not (self._is_worth_it(error) and self._again(error)):
             self._goes_on = kind is Kind.ROW and self._narrow_down(error)
 
     def done(self) -> None:
@@ -98,7 +99,7 @@ class Failing:
         else:
             self._rows_in_a_row = 0
             self._shrinking.done()
-        self.attempts = self._tries = 0
+        self.attempts = self._tries = self._gave_way = 0
         self._away_since = None
 
     def goes_on(self) -> bool:
@@ -119,9 +120,14 @@ class Failing:
         waited = self._now() - self._away_since
         self._goes_on = self._patience is None or waited < self._patience
 
-    def _again(self) -> bool:
-        self._tries += 1
-        self._goes_on = self._tries < self._retry.attempts
+    def _again(self, error: BaseException) -> bool:
+        if isinstance(error, GaveWay):
+            # Nobody's failure, and so not for the user's `retry` to count.
+            self._gave_way += 1
+            self._goes_on = self._gave_way < IN_A_ROW
+        else:
+            self._tries += 1
+            self._goes_on = self._tries < self._retry.attempts
         return self._goes_on
 
     def _take_less(self, error: BaseException) -> None:

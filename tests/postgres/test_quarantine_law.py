@@ -124,6 +124,20 @@ def test_the_server_being_away_is_not_counted_and_ends_with_patience() -> None:
     assert not failing.goes_on()
 
 
+def test_to_give_way_is_not_for_retry_to_count_and_ten_times_are_enough() -> None:
+    failing = Failing(Retry(attempts=1), None)
+    failing.size(100)
+    went_on = []
+    for _ in range(10):
+        failing.failed(GaveWay("somebody"), tried=True, lost=False)
+        went_on.append(failing.goes_on())
+    failing.done()
+    failing.failed(GaveWay("somebody"), tried=True, lost=False)
+
+    assert went_on == [True] * 9 + [False]
+    assert failing.goes_on()
+
+
 def test_waits_grow_with_each_failure_in_a_row_and_are_none_while_a_row_is_sought() -> (
     None
 ):
