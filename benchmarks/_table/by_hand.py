@@ -18,6 +18,7 @@ __all__ = [
     "WITH_NEW_DOMAINS",
     "bounds",
     "domain_of",
+    "exactly_once",
     "offset_row_by_row",
     "offset_set_based",
     "pgroll",
@@ -33,6 +34,11 @@ FROM unnest($1::bigint[], $2::text[]) AS given (id, domain) WHERE users.id = giv
 """
 
 FLAGGED = "ALTER TABLE users ADD COLUMN needs_backfill boolean DEFAULT true"
+
+_CHECKPOINT = """
+CREATE TABLE checkpoint (last bigint) WITH (fillfactor = 50);
+INSERT INTO checkpoint VALUES (0)
+"""
 
 _PAGE = 100
 """Rows of a page of the guide's OFFSET way."""
@@ -71,6 +77,33 @@ def bounds(size: int) -> Callable[[str], Awaitable[None]]:
             last = 0
             while (upper := await bound.fetchval(last, size)) is not None:
                 await update.fetch(last, upper)
+                last = upper
+
+    return job
+
+
+def exactly_once(size: int) -> Callable[[str], Awaitable[None]]:
+    """The same with a checkpoint in each batch's transaction, and nothing else."""
+
+    async def job(dsn: str) -> None:
+        async with connected(dsn) as connection:
+            await connection.execute(_CHECKPOINT)
+            bound = await connection.prepare(
+                "SELECT max(id) FROM "
+                "(SELECT id FROM users WHERE id > $1 ORDER BY id LIMIT $2) AS batch"
+            )
+            update = await connection.prepare(
+                f"UPDATE users SET {SET} WHERE id > $1 AND id <= $2"
+            )
+            save = await connection.prepare("UPDATE checkpoint SET last = $1")
+            last = 0
+            while True:
+                async with connection.transaction():
+                    upper = await bound.fetchval(last, size)
+                    if upper is None:
+                        return
+                    await update.fetch(last, upper)
+                    await save.fetch(upper)
                 last = upper
 
     return job

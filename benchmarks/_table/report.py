@@ -12,16 +12,18 @@ __all__ = ["GOALS", "Goal", "report"]
 
 
 class Goal(NamedTuple):
-    """A ratio of speeds that we want to reach."""
+    """A ratio of speeds that we want to reach, or only to know."""
 
     job: str
     to: str
-    least: float
+    least: float | None = None
 
 
 GOALS = (
     Goal("TableBackfill 1,000", "by hand 1,000", 0.97),
     Goal("TableBackfill 100", "by hand 100", 0.92),
+    Goal("TableBackfill 1,000", "by hand 1,000, exactly once"),
+    Goal("TableBackfill 100", "by hand 100, exactly once"),
     Goal("TableBackfill 5,000", "single UPDATE", 0.90),
     Goal("TableBackfill 5,000", "by hand 5,000", 0.97),
     Goal("TableBackfill 5,000, 2 workers", "single UPDATE", 1.1),
@@ -60,9 +62,8 @@ def _goals(results: Results) -> Iterator[str]:
     for goal in GOALS:
         ratios = results.ratios(goal.job, goal.to)
         if ratios:
-            met = _met(statistics.median(ratios) >= goal.least)
-            what = f"{goal.job} / {goal.to}"
-            yield f"| {what} | {spread(ratios, '{:.2f}')} | ≥ {goal.least} | {met} |"
+            what = f"{goal.job} / {goal.to} | {spread(ratios, '{:.2f}')}"
+            yield f"| {what} | {_judged(statistics.median(ratios), goal.least)} |"
     more = results.more_a_batch(*_CHECKPOINT)
     if more:
         met = _met(statistics.median(more) <= _MOST_A_CHECKPOINT)
@@ -114,6 +115,10 @@ def _bloat(results: Results) -> Iterator[str]:
             f"| {one.how} | {one.rows:,} | {one.seconds:.1f} | {one.heap:.2f} "
             f"| {one.index:.2f} | {one.dead:,} | {one.vacuums} |"
         )
+
+
+def _judged(ratio: float, least: float | None) -> str:
+    return "|" if least is None else f"≥ {least} | {_met(ratio >= least)}"
 
 
 def _plain(ratio: float) -> str:

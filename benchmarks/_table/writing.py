@@ -26,6 +26,8 @@ else as PostgreSQL has it.
 
 - *by hand* is the shortest loop that pages by the key: find the batch's last key, do
   the range. It keeps no checkpoint, has no limits, and looks at nothing.
+- *by hand, exactly once*, is that loop with a checkpoint in each batch's transaction,
+  and nothing else.
 - *by hand in Python* reads a batch `FOR NO KEY UPDATE`, and writes it by one UPDATE
   from `unnest`, in a transaction.
 - *TableBackfill* and *handle_rows* have everything on: the checkpoint in the batch's
