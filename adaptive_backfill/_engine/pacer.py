@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 from adaptive_backfill._core.adaptive import Adaptive
 from adaptive_backfill._core.answers import Pause, Slow
 from adaptive_backfill._core.evaluation import HEALTHY, HealthReport
+from adaptive_backfill._core.health import CheckResult
 from adaptive_backfill._core.options import RunOptions, retuned
 from adaptive_backfill._core.pacing_level import (
     Seen,
@@ -114,7 +115,7 @@ class Pacer:
         self._limit: int | None = None
         self._obeyed = Wishes()
         self._report: HealthReport | None = None
-        self._looks: dict[int, float | None] = {}
+        self._looks: dict[int, CheckResult] = {}
         self._sampled_at = clock.monotonic()
         self._done = 0.0
         self._idled = False
@@ -201,10 +202,9 @@ class Pacer:
         news = [
             (result.load, result.name)
             for place, result in gauges
-            if result.load is not None
-            and (result.load_at is None or self._looks.get(place) != result.load_at)
+            if result.load is not None and _is_new(result, self._looks.get(place))
         ]
-        self._looks = {place: result.load_at for place, result in gauges}
+        self._looks = dict(gauges)
         worst = max(news, key=lambda each: _is_bad(each[0]), default=(None, None))
         bad = isinstance(report.verdict, Pause | Slow)
         return Seen(
@@ -356,6 +356,13 @@ def _bounded(policy: Adaptive, work: Work) -> Adaptive:
 
 def _tripped(report: HealthReport | None) -> bool:
     return report is not None and isinstance(report.verdict, Pause)
+
+
+def _is_new(result: CheckResult, last: CheckResult | None) -> bool:
+    """Whether *result* is of another look than *last*, of the same gauge."""
+    if last is None or result.load_at is None:
+        return result is not last
+    return result.load_at != last.load_at
 
 
 def _is_bad(load: float) -> tuple[bool, float]:

@@ -90,13 +90,15 @@ class Crew(Loop):
         given = await ask(parts.terms.ended)
         ending = parts.ending()
         if isinstance(given.error, BackfillError):
-            # Where all shares seem to be done, the cursor has nothing left of them.
+            # Its counts are those of shares that the server has lost.
             self.kept = self.kept and not isinstance(given.error, CheckpointError)
             ending = ending or Ending(RunStatus.FAILED, error=given.error)
         if ending is None:
             self._parts = None
             ending = await self._go_on(parts)
         if ending is not None:
+            if ending.status is RunStatus.DONE:
+                self.run = self.run._replace(state=replace(where, cut=None))
             self.run = ended(self.run, ending)
 
     async def _split(self) -> bool:

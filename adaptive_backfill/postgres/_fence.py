@@ -105,6 +105,7 @@ class _Place(ABC):
         self._meter = meter
         self._limit = limit
         self._reached: int | None = None
+        self._first: int | None = None
 
     def is_known_to_follow(self) -> bool:
         """Whether it was found to be far enough for all that the run wrote."""
@@ -112,20 +113,30 @@ class _Place(ABC):
         return written is not None and self._behind(written) <= self._limit
 
     async def __call__(self, context: HealthContext) -> Verdict:
-        written = self._meter.reached
-        if written is None:
-            # Before the first batch: it may be behind already, by what others wrote.
-            written = await _asked(context.pool, context, POSITION)
-        if written is None:
-            return Pause(f"{self.title}: where the primary's WAL ends is not known")
+        written = await self._written(context)
         if self._behind(written) > self._limit:
             self._reached = await self._look(context)
         if self._reached is None:
             return Pause(f"{self.title} {self._unknown()}")
+        if self._behind(written) > self._limit:
+            # After a failover the WAL may end before what was noted.
+            written = min(written, await _end_of_wal(context))
         behind = self._behind(written)
         if behind > self._limit:
             return Pause(f"{self.title} {behind:.0f} bytes behind > {self._limit}")
         return OK
+
+    async def _written(self, context: HealthContext) -> int:
+        """Return how far the WAL went with the last batch.
+
+        Before the first one as far as it went when that was asked first: it may be
+        behind already, by what others wrote.
+        """
+        if self._meter.reached is not None:
+            return self._meter.reached
+        if self._first is None:
+            self._first = await _end_of_wal(context)
+        return self._first
 
     def _behind(self, written: int) -> float:
         if self._reached is None:
@@ -167,6 +178,10 @@ class _Slot(_Place):
     @override
     def _unknown(self) -> str:
         return "is gone, or reserves no WAL: whoever read from it may have lost some"
+
+
+async def _end_of_wal(context: HealthContext) -> int:
+    return await _asked(context.pool, context, POSITION) or 0
 
 
 async def _asked(

@@ -168,11 +168,15 @@ class Parts(NamedTuple):
         )
 
     def where(self) -> Cursor:
-        """Return the cursor of what is done without a gap."""
+        """Return the cursor of what is done without a gap.
+
+        With its cut, also where all is done: until that is sure, its shares may be
+        gone back to.
+        """
         for share in self.shares:
             if not share.is_done:
                 return replace(self.cursor, last=share.last)
-        return Cursor(self.cursor.end, self.cursor.end)
+        return replace(self.cursor, last=self.cursor.end)
 
     def ending(self) -> Ending | None:
         """Return the worst ending of a share; `None` where all are done."""

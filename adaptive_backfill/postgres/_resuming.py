@@ -9,7 +9,6 @@ from typing_extensions import override
 from adaptive_backfill._core.run import RunState
 from adaptive_backfill._engine.leasing import Skipped
 from adaptive_backfill._engine.opening import Opened, failed_at_start
-from adaptive_backfill._engine.outside import ask
 from adaptive_backfill.errors import ConfigurationError
 from adaptive_backfill.postgres._identity import of_another_walk
 from adaptive_backfill.postgres._parts import Parts
@@ -36,23 +35,15 @@ class WalkSession(CrewSession):
                 self._of_this_walk(opened.run.state)
             except ConfigurationError as error:
                 return failed_at_start(error)
-            if opened.run.ending is None:
-                return await self._readied(opened)
         return opened
-
-    async def _readied(self, opened: Opened) -> Opened:
-        given = await ask(self._ready)
-        return opened if given.error is None else failed_at_start(given.error)
-
-    async def _ready(self) -> None:
-        async with self._terms.walk().pool.acquire() as connection:
-            await self._terms.ready(connection)
 
     @override
     async def _in_shares(self, opened: Opened) -> Opened:
         run = opened.run
         if isinstance(run.state, Cursor):
             run = run._replace(state=self._of_this_walk(run.state))
+        async with self._terms.walk().pool.acquire() as connection:
+            await self._terms.ready(connection)
         return await super()._in_shares(opened._replace(run=run))
 
     @override

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import structlog
+
 from adaptive_backfill._core.codec import Encoded, encode
 from adaptive_backfill._core.last_seen import last_seen
 from adaptive_backfill._core.records import (
@@ -43,6 +45,11 @@ _WENT_BACK = (
     "behind, or by a crash with synchronous_commit off."
 )
 
+_WENT_ON = (
+    "A COMMIT of its own was given up, and was done all the same; or somebody else has "
+    "written to it."
+)
+
 _BEAT = 1.0
 """Seconds between two beats at most, so that wishes are heard within two seconds."""
 
@@ -76,7 +83,7 @@ class PostgresLease:
         self._database = database
         self.run_id = run_id
         self.kept: int | None = None
-        self._finishes = False
+        self._finished = False
         self._state_type = state_type
         self._shown: Progress | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -136,19 +143,18 @@ class PostgresLease:
     async def release(self, result: RunResult | None, *, handed_over: bool) -> None:
         """Give the name free, and keep *result* in its history.
 
-        Raises:
-            CheckpointError: Its last batch was committed, and the server has lost it
-                since. The name is free, and is not remembered as finished.
+        What was finished with its last batch, which the server has lost since, is not
+        remembered as finished, and that is logged.
         """
         await self._saved()
         done = result is not None and result.status is RunStatus.DONE
-        if done and self._finishes and await self.finished() is None:
-            await self.release(None, handed_over=False)
-            msg = (
-                f"{self.name!r} was finished, and is not any more. {_WENT_BACK} Run it "
-                "again: it goes on from where the checkpoint stands."
+        if done and self._finished and await self.finished() is None:
+            structlog.get_logger("adaptive_backfill").warning(
+                "not remembered as finished",
+                checkpoint=self.name,
+                error=f"{_WENT_BACK} Run it again: it goes on from the checkpoint.",
             )
-            raise CheckpointError(msg)
+            result, done = None, False
         arguments = (
             *self._held,
             self._last_progress(result, handed_over=handed_over),
@@ -158,7 +164,7 @@ class PostgresLease:
             HISTORY,
         )
         if done:
-            await self._database.changes(RELEASE_DONE, *arguments, self._finishes)
+            await self._database.changes(RELEASE_DONE, *arguments, self._finished)
         else:
             await self._database.changes(RELEASE, *arguments)
 
@@ -195,11 +201,14 @@ class PostgresLease:
             CheckpointError: The server has lost what was committed. Roll back.
             asyncpg.PostgresError: What the server said, as it is.
         """
-        self._finishes = True
         text, seconds = result_text(result), self._database.lease
         arguments = (*self._held, text, seconds, self.kept)
         status = await connection.execute(self._sql(FINISH), *arguments)
         await self._prove_on(connection, held=changed(status))
+
+    def committed(self, batches: int, *, finished: bool) -> None:
+        """Take note that a save, or the finish, was committed with its batch."""
+        self.kept, self._finished = batches, finished
 
     async def settled(self) -> tuple[int, bool]:
         """Return how many batches are kept, and whether it is finished.
@@ -275,13 +284,11 @@ class PostgresLease:
         """Return why nothing was saved, by what is *found* of the name."""
         if found is None or self.kept is None:
             return LeaseLost(self.name)
-        why = (
-            "Somebody else has written to it." if found[0] >= self.kept else _WENT_BACK
-        )
+        why = _WENT_BACK if found[0] < self.kept else _WENT_ON
         return CheckpointError(
             f"The checkpoint of {self.name!r} stands at batch {found[0]:,}, and this "
-            f"run had committed {self.kept:,}. {why} Nothing of the batch under way "
-            "was done. Run it again: it goes on from where the checkpoint stands."
+            f"run had committed {self.kept:,}. {why} Nothing was saved over it. "
+            "Run it again: it goes on from where the checkpoint stands."
         )
 
     def _last_progress(

@@ -280,7 +280,7 @@ class Transaction:
                 raise
         await self._done(connection)
         if self.riding is not None:
-            self.riding.kept = snapshot.batches
+            self.riding.committed(snapshot.batches, finished=done is not None)
         elif done is None or done.rows is not None:
             await self._save_apart(snapshot)
 

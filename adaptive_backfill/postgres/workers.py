@@ -59,6 +59,7 @@ class CrewSession(Session):
         self._terms = terms
         self._shares: list[Share] = []
         self._parts: Parts | None = None
+        self._looks_after = False
 
     @override
     async def _starting_point(self) -> Opened | Skipped:
@@ -163,7 +164,8 @@ class CrewSession(Session):
             CheckpointError: It has not, or it cannot be asked.
             BackfillError: What the class makes of it.
         """
-        await self._see_to_shares()
+        if all(share.is_done for share in self._shares):
+            await self._see_to_shares()
         await self._terms.ended()
 
     async def _see_to_shares(self) -> None:
@@ -187,6 +189,20 @@ class CrewSession(Session):
                 )
                 raise CheckpointError(msg)
 
+    async def _is_all_there(self) -> bool:
+        """Whether the run may be remembered as finished; if not, that is said."""
+        # Asked once more, it was cut short, and there is no time to look again.
+        error: object = "the look at its shares was cut short"
+        if not self._looks_after:
+            self._looks_after = True
+            given = await ask(self._see_to_shares)
+            self._looks_after = False
+            if given.error is None:
+                return True
+            error = said_of_error(given.error)
+        self._reporter.log.warning("not remembered as finished", error=error)
+        return False
+
     async def _join(self, run: RunState) -> None:
         """Save where *run* stands, now that nothing is left of its shares.
 
@@ -198,7 +214,9 @@ class CrewSession(Session):
         saving = self._lease.save(Snapshot(run.state, run.batches, run.rows, size))
         if saving is not None:
             await saving
-        if isinstance(self._lease, PostgresLease):
+        closed = [share.closed for share in self._shares]
+        together = any(isinstance(one, PostgresLease) and one.kept for one in closed)
+        if together and isinstance(self._lease, PostgresLease):
             self._lease.kept = run.batches
 
     async def _cut(self, cursor: Cursor, run: RunState, workers: int) -> Cut | None:
@@ -259,13 +277,10 @@ class CrewSession(Session):
 
     @override
     async def _release(self, result: RunResult | None) -> None:
-        if result is not None and result.status is RunStatus.DONE:
-            given = await ask(self._see_to_shares)
-            if given.error is not None:
-                # Nor is the run to be taken for finished. It goes on from its cut.
-                error = said_of_error(given.error)
-                self._reporter.log.warning("not remembered as finished", error=error)
-                result = None
+        done = result is not None and result.status is RunStatus.DONE
+        if done and not await self._is_all_there():
+            # It goes on from where it was cut.
+            result = None
         for share in self._shares:
             lease, share.lease = share.lease, None
             if lease is not None:

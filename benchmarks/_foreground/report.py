@@ -50,7 +50,7 @@ def report(results: Results) -> list[str]:
     head = [_head(results, load) for load in loads if results.windows[load].get(NONE)]
     lines = [f"| | {' | '.join(head)} |", f"| --- |{' --- |' * len(head)}"]
     for mode in MODES:
-        if mode != NONE:
+        if mode != NONE and any(results.cell(load, mode) for load in loads):
             cells = " | ".join(_cells(results, loads, mode))
             lines.append(f"| {mode} | {cells} |")
     return [*lines, "", *_goals(results, loads)]

@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from adaptive_backfill import DONE, OK, Adaptive, Answer, CheckResult, Pause
-from adaptive_backfill._core.evaluation import HealthReport
+from adaptive_backfill._core.evaluation import HealthReport, joined
 from adaptive_backfill._core.options import changed
 from adaptive_backfill._core.snapshot import Wishes
 from adaptive_backfill._engine.caps import Caps
@@ -254,3 +254,20 @@ def test_what_is_set_says_what_and_what_became_of_it() -> None:
         "set from outside: batch_size=5, duty=0.5, so 10 rows, by the bounds of its "
         "pace"
     )
+
+
+def test_a_look_that_is_told_beside_another_pause_each_time_counts_once() -> None:
+    clock = FakeClock()
+    pacer = pacer_on(clock)
+    over, shut = loaded(1.5), HealthReport(Pause("behind"))
+    levels = []
+    for _ in range(6):
+        clock.now += 1.0
+        pacer.saw(joined(over, shut))
+        levels.append(pacer.level)
+    once = pacer_on(clock)
+    clock.now += 1.0
+    once.saw(joined(over, shut))
+
+    # By the pause, which holds, and by the look, which is the same one all the time.
+    assert set(levels) == {once.level}

@@ -244,6 +244,50 @@ async def test_a_run_waits_until_its_standby_has_replayed_enough() -> None:
         assert gate.is_open()
 
 
+class Positions:
+    """Answers for the primary and for the slot, in bytes of WAL."""
+
+    def __init__(self, slot: int, *ends: int) -> None:
+        self.slot = slot
+        self.ends = list(ends)
+
+    async def __call__(
+        self, database: object, context: Any, sql: str, *args: object
+    ) -> int:
+        return self.slot if args else self.ends.pop(0)
+
+
+@pytest.mark.asyncio
+async def test_before_the_first_batch_the_reader_need_not_get_what_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    positions = Positions(900, 10_000, 20_000, 30_000)
+    monkeypatch.setattr(_fence, "_asked", positions)
+    gate = fence_of(WalMeter(lambda: True), 1_000, standbys=[], slots=[SLOT])
+    (fence,) = checks_of(gate)
+
+    first = await ask(fence)
+    positions.slot = 9_500
+    then = await ask(fence)
+
+    assert str(getattr(first, "reason", "")) == (
+        f"slot {SLOT} {10_000 - 40 - 900} bytes behind > 1000"
+    )
+    assert then is OK
+
+
+@pytest.mark.asyncio
+async def test_where_the_wal_goes_back_nobody_waits_for_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter = WalMeter(lambda: True)
+    meter._counted_to = 90_000
+    monkeypatch.setattr(_fence, "_asked", Positions(9_500, 10_000, 10_000))
+    (fence,) = checks_of(fence_of(meter, 1_000, standbys=[], slots=[SLOT]))
+
+    assert await ask(fence) is OK
+
+
 @pytest.mark.asyncio
 async def test_a_server_that_is_no_standby_is_said_to_be_none(database: str) -> None:
     gate = fence_of(WalMeter(lambda: True), 1, standbys=[database], slots=[])

@@ -14,6 +14,7 @@ from adaptive_backfill.postgres._walk import Cursor
 from adaptive_backfill.postgres.shares import ranges
 from adaptive_backfill.postgres.store import PostgresStore
 from adaptive_backfill.postgres.table import TableBackfill
+from adaptive_backfill.postgres.workers import CrewSession
 
 from . import tables
 from .storing import NAME, NAMES, run_out, taken
@@ -264,3 +265,43 @@ async def test_a_save_that_is_repeated_after_a_lost_answer_is_the_same_one(
     await lease.save(Snapshot(60, 6, 60, 10))
 
     assert await lease.load() == Snapshot(60, 6, 60, 10)
+
+
+@pytest.mark.asyncio
+async def test_a_run_cut_short_while_it_looks_at_its_shares_keeps_them(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await numbered(pool, 400)
+    looks = asyncio.Event()
+
+    async def never(self: CrewSession) -> None:
+        looks.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CrewSession, "_see_to_shares", never)
+        async with Fill.start(pool=pool, workers=2, grace=0.05) as run:
+            await looks.wait()
+    kept = await PostgresStore(pool).load("fill")
+
+    assert run.progress.status == "stopped"
+    assert kept is not None
+    assert isinstance(kept.state, Cursor)
+    assert kept.state.cut is not None
+    assert done(await Fill.run(pool=pool, workers=2)).rows == 400
+    assert await times_done(pool) == {1: 400}
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_stopped_does_not_wait_for_its_shares_to_be_looked_at(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await numbered(pool, 400)
+
+    async def never(self: CrewSession) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(CrewSession, "_see_to_shares", never)
+    result = await Fill.run(pool=pool, workers=2, max_batches=30)
+
+    assert result.status is RunStatus.STOPPED
