@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adaptive_backfill import RunResult, RunStatus, Snapshot
+from adaptive_backfill import OK, RunResult, RunStatus, Snapshot, Verdict
 from adaptive_backfill.errors import CheckpointError, LeaseLost
 from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres._walk import Cursor
@@ -243,14 +243,30 @@ async def test_rows_that_came_since_are_followed_from_where_all_shares_ended(
     async def add(state: object) -> None:
         if await pool.fetchval("SELECT max(id) FROM items") == 400:
             await pool.execute("INSERT INTO items SELECT generate_series(401, 420)")
-        stood.append(
-            await pool.fetchval(f"SELECT batches FROM {NAMES} WHERE name = 'fill'")
-        )
 
-    result = done(await Fill.run(pool=pool, workers=2, follow=True, on_success=add))
+    async def look() -> Verdict:
+        """Before each batch."""
+        batches, under_way = await pool.fetchrow(
+            "SELECT max(batches) FILTER (WHERE name = 'fill'), count(*) FILTER ("
+            f"WHERE name LIKE 'fill#%' AND finished IS NULL) FROM {NAMES}"
+        )
+        if not under_way and await pool.fetchval("SELECT bool_or(n > 0) FROM items"):
+            stood.append(batches)
+        return OK
+
+    result = done(
+        await Fill.run(
+            pool=pool,
+            workers=2,
+            follow=True,
+            on_success=add,
+            mode="sync",
+            health_checks=[look],
+        )
+    )
 
     assert result.rows == 420
-    assert stood[-2] == result.batches - 1
+    assert stood == [result.batches - 2, result.batches - 1]
     assert await times_done(pool) == {1: 420}
 
 
@@ -298,10 +314,13 @@ async def test_a_run_that_is_stopped_does_not_wait_for_its_shares_to_be_looked_a
 ) -> None:
     await numbered(pool, 400)
 
-    async def never(self: CrewSession) -> None:
-        raise AssertionError
+    looks: list[CrewSession] = []
 
-    monkeypatch.setattr(CrewSession, "_see_to_shares", never)
+    async def look(self: CrewSession) -> None:
+        looks.append(self)
+
+    monkeypatch.setattr(CrewSession, "_see_to_shares", look)
     result = await Fill.run(pool=pool, workers=2, max_batches=30)
 
     assert result.status is RunStatus.STOPPED
+    assert looks == []
