@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from adaptive_backfill import OK, Adaptive, Answer, Backfill, Done, Next, telemetry
 from adaptive_backfill._core.pacing_level import Seen
@@ -133,6 +134,15 @@ async def test_a_run_that_has_begun_already_is_not_recorded(tmp_path: Path) -> N
     batches = Trace.read(tmp_path / "trace.jsonl").batches
     assert len(batches) == result.batches
     assert sum(batch.rows or 0 for _, batch in batches) == result.rows
+
+
+def test_that_nothing_was_recorded_is_said(tmp_path: Path) -> None:
+    with capture_logs() as lines, record(tmp_path / "trace.jsonl", "other.**"):
+        pass
+
+    (said,) = lines
+    assert said["event"].startswith("nothing recorded: no run began")
+    assert (said["log_level"], said["pattern"]) == ("warning", "other.**")
 
 
 def test_a_batch_is_recorded_as_the_pace_took_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from adaptive_backfill import OK, Slow, errors
@@ -18,7 +19,7 @@ from adaptive_backfill.postgres import (
     pg_health_checks,
     temp_file_usage,
 )
-from tests.postgres.asking import ask
+from tests.postgres.asking import ask, new_run
 
 
 def test_the_three_of_the_guide_halt() -> None:
@@ -213,6 +214,27 @@ async def test_an_event_loop_that_is_held_up_slows() -> None:
     assert isinstance(verdict, Slow)
     assert str(verdict.reason).startswith("event_loop_lag ")
     assert str(verdict.reason).endswith(" ms > 30 ms")
+
+
+@pytest.mark.asyncio
+async def test_the_first_look_at_an_event_loop_is_short_because_a_run_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    naps: list[float] = []
+
+    async def nap(due: float) -> None:
+        naps.append(due)
+
+    monkeypatch.setattr(anyio, "sleep_until", nap)
+    check, run = checks.event_loop_lag(limit=30), new_run()
+
+    counts = []
+    for _ in range(2):
+        naps.clear()
+        await ask(check, run)
+        counts.append(len(naps))
+
+    assert counts == [1, 10]
 
 
 @pytest.mark.asyncio

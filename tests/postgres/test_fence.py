@@ -58,6 +58,10 @@ async def slot(pool: Pool) -> AsyncIterator[str]:
     """A slot whose consumer reads nothing, but when it is told to."""
     await pool.execute("SELECT pg_create_physical_replication_slot($1, true)", SLOT)
     yield SLOT
+    await drop(pool)
+
+
+async def drop(pool: Pool) -> None:
     await pool.execute(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
         " WHERE slot_name = $1",
@@ -181,14 +185,10 @@ async def test_a_slot_that_goes_away_in_mid_run_has_it_wait_and_say_so(
     await numbered(pool, ROWS)
     await confirm(pool)
 
-    async def drop(state: object) -> None:
-        await pool.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            " WHERE slot_name = $1",
-            slot,
-        )
+    async def goes_away(state: object) -> None:
+        await drop(pool)
 
-    async with Heavy.start(pool=pool, slots=[slot], on_success=drop) as run:
+    async with Heavy.start(pool=pool, slots=[slot], on_success=goes_away) as run:
         await until(is_paused(run))
         await until(lambda: _says(run, "is gone"))
         (reason,) = map(str, run.progress.reasons)

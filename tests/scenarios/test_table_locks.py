@@ -78,8 +78,17 @@ async def slow_items(pool: Pool, rows: int) -> None:
 
 async def is_sleeping(pool: Pool) -> bool:
     """Whether a batch has locked its rows, and takes its time."""
+    return await _waits(pool, "wait_event = 'PgSleep'")
+
+
+async def is_waiting(pool: Pool) -> bool:
+    """Whether a batch waits for a lock."""
+    return await _waits(pool, "wait_event_type = 'Lock'")
+
+
+async def _waits(pool: Pool, what: str) -> bool:
     found: bool = await pool.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {what}"
         " AND application_name LIKE 'adaptive_backfill:%'"
         " AND datname = current_database())"
     )
@@ -210,16 +219,6 @@ async def test_a_statement_that_somebody_waits_for_is_cancelled_and_tried_again(
     assert [type(error) for error in errors] == waits * [GaveWay]
     assert result.rows == 60
     assert await pool.fetchval("SELECT count(*) FROM items WHERE n = 1") == 60
-
-
-async def is_waiting(pool: Pool) -> bool:
-    """Whether a batch waits for a lock."""
-    found: bool = await pool.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND application_name LIKE 'adaptive_backfill:%'"
-        " AND datname = current_database())"
-    )
-    return found
 
 
 @pytest.mark.asyncio
