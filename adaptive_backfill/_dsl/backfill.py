@@ -18,7 +18,7 @@ from adaptive_backfill._dsl.definition import ABSTRACT, Definition, define
 from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
-from adaptive_backfill._ports import Clock
+from adaptive_backfill._ports import Clock, Control
 from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Backfill", "definition_of", "prepared_for", "session_of"]
@@ -148,7 +148,7 @@ class Backfill(Generic[State]):
             ConfigurationError: The class, or an override, is not usable.
             AlreadyRunning: Another run has the name, and `if_running` is ``"raise"``.
         """
-        return await session_of(cls, overrides).run()
+        return await session_of(cls, overrides, handle=False).run()
 
     @classmethod
     def start(cls, /, *, grace: float | timedelta = 10.0, **overrides: Any) -> Run:
@@ -215,15 +215,41 @@ def prepared_for(cls: type[Backfill[Any]], overrides: Mapping[str, object]) -> P
     return prepared
 
 
+def _check_canary(prepared: Prepared, subject: str) -> None:
+    """Refuse a canary that nobody could approve: it would wait for ever.
+
+    Raises:
+        ConfigurationError: The run has neither a hook for it nor a way to be resumed.
+    """
+    checkpoint = prepared.options.checkpoint
+    heard = checkpoint is not None and isinstance(checkpoint.store, Control)
+    if prepared.options.canary is None or prepared.work.on_canary or heard:
+        return
+    msg = (
+        "canary would wait for ever, because nobody could resume this run: define "
+        "on_canary, or keep a checkpoint in a store that carries wishes, such as "
+        "SqliteStore, or begin it by start(), and call resume() on what that gives"
+    )
+    raise ConfigurationError([msg], subject=subject)
+
+
 def session_of(
     cls: type[Backfill[Any]],
     overrides: dict[str, Any],
     *,
     clock: Clock | None = None,
+    handle: bool = True,
 ) -> Session:
-    """Return a run of *cls*, ready to begin, on *clock* where one is given.
+    """Return a run of *cls*, ready to begin.
+
+    Args:
+        clock: What it goes by, where not by the real one.
+        handle: Whether somebody has a handle of it, by which it may be resumed.
 
     Raises:
         ConfigurationError: The class, or an override, is not usable.
     """
-    return cls._session(prepared_for(cls, overrides), clock)
+    prepared = prepared_for(cls, overrides)
+    if not handle:
+        _check_canary(prepared, cls.__qualname__)
+    return cls._session(prepared, clock)

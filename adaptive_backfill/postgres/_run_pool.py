@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +20,44 @@ __all__ = ["RunPool", "check_size"]
 _SECONDS_TO_CONNECT = 10.0
 _STATEMENTS = 100
 """Prepared statements that asyncpg keeps by default."""
+
+
+@contextmanager
+def told_of_no_connection(title: str) -> Iterator[None]:
+    """Say what to do where there is no way to the database of the backfill *title*.
+
+    What the server itself answers, such as a refused password, says enough.
+
+    Raises:
+        ConfigurationError: The DSN is none.
+        TimeoutError: The server did not answer.
+        ConnectionError: Nobody is there.
+    """
+    try:
+        yield
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        msg = f"its DSN, or what goes with it in the environment, is wrong: {error}"
+        raise ConfigurationError([msg], subject=title) from error
+    except ValueError:
+        # Not shown: a password with a slash is taken for a port, and quoted.
+        msg = (
+            "its DSN is wrong: its port is no number, or user or password have a sign "
+            "that must be written as its code, such as %2F for a slash"
+        )
+        raise ConfigurationError([msg], subject=title) from None
+    except TimeoutError as error:
+        msg = (
+            f"{title} has no connection: the server did not answer in "
+            f"{_SECONDS_TO_CONNECT:g} s. Check the host and port of its DSN, and any "
+            "firewall between. Nothing was done"
+        )
+        raise TimeoutError(msg) from error
+    except OSError as error:
+        msg = (
+            f"{title} has no connection: {error}. See that the server is up, and that "
+            "the DSN has the right host and port. Nothing was done"
+        )
+        raise ConnectionError(msg) from error
 
 
 class RunPool:
@@ -77,15 +117,16 @@ class RunPool:
             self._pool = await pool_of(self._source)
             return self
         name = application_name(self._title)
-        self._own = self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=self._size + 2,
-            timeout=_SECONDS_TO_CONNECT,
-            command_timeout=self._command_timeout,
-            server_settings={"application_name": name},
-            statement_cache_size=await self._statements_to_keep(),
-        )
+        with told_of_no_connection(self._title):
+            self._own = self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._size + 2,
+                timeout=_SECONDS_TO_CONNECT,
+                command_timeout=self._command_timeout,
+                server_settings={"application_name": name},
+                statement_cache_size=await self._statements_to_keep(),
+            )
         return self
 
     async def _statements_to_keep(self) -> int:

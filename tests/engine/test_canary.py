@@ -22,9 +22,10 @@ from adaptive_backfill import (
     RunResult,
     Runs,
     RunStatus,
+    Snapshot,
     SqliteStore,
 )
-from adaptive_backfill.errors import InvalidAnswer
+from adaptive_backfill.errors import ConfigurationError, InvalidAnswer
 from adaptive_backfill.testing import FakeClock, run, start
 from tests.engine.sharing import AsyncStore, SyncStore, cancel, turns
 
@@ -370,3 +371,32 @@ async def test_a_class_may_look_at_its_canary_and_hand_on_to_its_base() -> None:
     result = await run(Careful, FakeClock())
 
     assert result.status is RunStatus.DONE
+
+
+class OnlyKept:
+    """A store that keeps snapshots, and carries no wishes."""
+
+    async def load(self, name: str) -> Snapshot | None:
+        return None
+
+    async def save(self, name: str, snapshot: Snapshot) -> None:
+        pass
+
+    async def delete(self, name: str) -> None:
+        pass
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("checkpoint", [None, Checkpoint(OnlyKept())], ids=["", "kept"])
+async def test_a_canary_that_nobody_could_approve_is_refused(
+    checkpoint: Checkpoint | None,
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        await Rows.run(checkpoint=checkpoint)
+
+    assert raised.value.problems == (
+        "canary would wait for ever, because nobody could resume this run: define "
+        "on_canary, or keep a checkpoint in a store that carries wishes, such as "
+        "SqliteStore, or begin it by start(), and call resume() on what that gives",
+    )
+    assert (await Rows.run(checkpoint=checkpoint, on_canary=Looks(True))).rows == 100

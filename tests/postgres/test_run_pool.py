@@ -61,3 +61,38 @@ async def test_no_number_of_workers_is_advised_for_a_pool_of_one(
     async with pool_of(database, 1) as small:
         with pytest.raises(ConfigurationError, match=r"max_size=4 or more$"):
             await Fill.run(pool=small, workers=3)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("dsn", "kind", "said"),
+    [
+        (
+            "postgresql://me:secret@127.0.0.1:1/app",
+            ConnectionError,
+            "Connect call failed ('127.0.0.1', 1). See that the server is up, and that "
+            "the DSN has the right host and port. Nothing was done",
+        ),
+        (
+            "postgresql://me:sec/ret@127.0.0.1/app",
+            ConfigurationError,
+            "its DSN is wrong: its port is no number, or user or password have a sign "
+            "that must be written as its code, such as %2F for a slash",
+        ),
+        (
+            "mysql://127.0.0.1/app",
+            ConfigurationError,
+            "its DSN, or what goes with it in the environment, is wrong: invalid DSN",
+        ),
+    ],
+    ids=["nobody there", "slash", "another scheme"],
+)
+async def test_a_run_that_finds_no_database_says_what_to_do_and_no_password(
+    dsn: str, kind: type[Exception], said: str
+) -> None:
+    result = await Fill.run(dsn=dsn)
+
+    assert result.status == "failed"
+    assert type(result.error) is kind
+    assert said in str(result.error)
+    assert "sec" not in str(result.error)
