@@ -14,6 +14,7 @@ from itertools import count
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from adaptive_backfill.testing.postgres import Server, temporary_server
 
@@ -21,6 +22,10 @@ _SECONDS_TO_CONNECT = 10.0
 _SECONDS_FOR_A_COMMAND = 30.0
 
 _numbers = count(1)
+
+# How long an example takes is the machine's affair, and no property of the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
     "halted": {"handle_batch": Halt("h")},
     "failed": {"handle_batch": Fail("f")},
     "raised": {"handle_batch": ValueError("x")},
-    "late": {"handle_batch": None, "timeout": 0.01},
+    "late": {"handle_batch": None, "timeout": 0.5},
     "stopped": {"max_batches": 2},
 }
 

@@ -125,7 +125,7 @@ async def test_an_answer_given_in_spite_of_the_timeout_counts() -> None:
         return DONE
 
     with capture() as events:
-        result = await Count.run(handle_batch=handle, timeout=SHORT)
+        result = await Count.run(handle_batch=handle, timeout=0.5)
 
     assert (result.status, result.state, result.rows) == ("done", 1, 7)
     assert "batch.timeout" not in names(events)

@@ -134,7 +134,8 @@ async def sessions(database: str, which: str) -> int:
     async with connected(database) as connection:
         found = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            f"AND pid <> pg_backend_pid() AND {which}"
+            "AND backend_type = 'client backend' AND pid <> pg_backend_pid() "
+            f"AND {which}"
         )
     return int(found)
 
@@ -146,8 +147,30 @@ async def nobody_is(database: str, which: str) -> None:
     await until(nobody)
 
 
+async def counts_are_kept(database: str) -> None:
+    """Have the server count what is done in *database*, as in one that is in use.
+
+    Before 15 there are counters from the first session on that has ended, and what is
+    there then is taken for a reset: its time is that of the first report.
+    """
+    async with connected(database):
+        pass
+
+    async def are_kept() -> object:
+        async with connected(database) as connection:
+            return await connection.fetchval(
+                "SELECT stats_reset IS NOT NULL OR "
+                "current_setting('server_version_num')::int >= 150000 "
+                "FROM pg_stat_database WHERE datname = current_database()"
+            )
+
+    await until(are_kept)
+
+
 async def somebody_is(database: str, which: str) -> None:
     await until(lambda: sessions(database, which))
 
+
+WAITS = "wait_event_type = 'Lock'"
 
 SLEEPS = "state = 'active' AND query LIKE 'SELECT pg_sleep%'"

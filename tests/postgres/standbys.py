@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -48,6 +49,20 @@ async def caught_up(primary: Server) -> None:
             )
 
     await until(is_level)
+
+
+@asynccontextmanager
+async def nothing_writes_by_itself(primary: Server) -> AsyncIterator[None]:
+    """Freeze what writes to the WAL of *primary* now and then, also when it is idle."""
+    async with connected(primary.dsn()) as connection:
+        pid = await connection.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'"
+        )
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from adaptive_backfill._ports import Held
 from adaptive_backfill.postgres._store_lease import PostgresLease
 from adaptive_backfill.postgres.store import PostgresStore
 
-from .asking import connected, until
+from .asking import connected, nobody_is, until
 
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 
@@ -83,7 +83,8 @@ async def waits_for_a_lock(database: str, query: str = "") -> int:
 async def terminated(database: str, backend: int) -> None:
     """End *backend*, as an administrator would."""
     async with connected(database) as connection:
-        await connection.execute("SELECT pg_terminate_backend($1, 10000)", backend)
+        await connection.execute("SELECT pg_terminate_backend($1)", backend)
+    await nobody_is(database, f"pid = {backend}")
 
 
 async def cancelled(task: asyncio.Task[Any]) -> bool:

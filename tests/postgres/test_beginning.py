@@ -142,6 +142,9 @@ async def test_a_run_that_stops_leaves_no_transaction_open(pool: Pool) -> None:
 
     assert complaints == []
     assert result.status is RunStatus.STOPPED
-    open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+    open_ones = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND state LIKE 'idle in%'"
+    )
     assert await pool.fetchval(open_ones) == 0
     assert await pool.fetchval("SELECT count(*) FROM people WHERE doubled > 0") == 70

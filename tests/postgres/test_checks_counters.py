@@ -9,7 +9,16 @@ from structlog.testing import capture_logs
 
 from adaptive_backfill import OK, Halt, Pause
 from adaptive_backfill.postgres import hot_io_tables, temp_file_usage
-from tests.postgres.asking import Pool, as_role, ask, connected, new_run, pool_of, until
+from tests.postgres.asking import (
+    Pool,
+    as_role,
+    ask,
+    connected,
+    counts_are_kept,
+    new_run,
+    pool_of,
+    until,
+)
 
 
 async def counted(database: str, sql: str, at_least: int) -> None:
@@ -113,6 +122,7 @@ async def test_a_reset_of_the_statistics_is_a_new_baseline(
 async def test_runs_that_share_a_check_have_baselines_of_their_own(
     database: str, pool: Pool
 ) -> None:
+    await counts_are_kept(database)
     check = temp_file_usage(pool, limit=1_000_000)
     early, late = new_run(), new_run()
     await ask(check, early)
@@ -128,6 +138,7 @@ async def test_runs_that_share_a_check_have_baselines_of_their_own(
 async def test_a_table_that_is_read_from_disk_halts_the_run_by_name(
     database: str, pool: Pool
 ) -> None:
+    await counts_are_kept(database)
     check, run = hot_io_tables(pool, min_accesses=1_000), new_run()
     await make_table(database, "cold", megabytes=48)
 
@@ -176,6 +187,7 @@ async def test_a_database_without_tables_is_healthy(pool: Pool) -> None:
 
 @pytest.mark.asyncio
 async def test_counters_need_no_grant(database: str, pool: Pool) -> None:
+    await counts_are_kept(database)
     role = f"role_{uuid4().hex[:12]}"
     await pool.execute(f"CREATE ROLE {role} LOGIN")
     dsn, run = as_role(database, role), new_run()

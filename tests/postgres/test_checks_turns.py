@@ -14,6 +14,7 @@ from adaptive_backfill import DONE, OK, Backfill, Done, Halt, HealthContext
 from adaptive_backfill.postgres import pg_health_checks, temp_file_usage
 from tests.postgres.asking import (
     SLEEPS,
+    WAITS,
     Pool,
     ask,
     asking,
@@ -106,7 +107,7 @@ async def test_waiting_for_ones_turn_does_not_use_up_ones_time(
         await gate.execute("SELECT pg_advisory_lock(1)")
         first = asking("SELECT pg_advisory_lock(1), 'first'", pool)
         blocked = asyncio.create_task(ask(first, run_of("first", memory)))
-        await somebody_is(database, "wait_event_type = 'Lock'")
+        await somebody_is(database, WAITS)
         second = asyncio.create_task(
             ask(temp_file_usage(pool), run_of("second", memory))
         )

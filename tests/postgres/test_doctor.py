@@ -10,7 +10,13 @@ from structlog.testing import capture_logs
 from adaptive_backfill import errors
 from adaptive_backfill.postgres import Diagnosis, Examined, checks, doctor
 from adaptive_backfill.testing.postgres import Server
-from tests.postgres.asking import Pool, a_role, nobody_is, pool_of
+from tests.postgres.asking import (
+    Pool,
+    a_role,
+    counts_are_kept,
+    nobody_is,
+    pool_of,
+)
 
 
 def rows(diagnosis: Diagnosis) -> dict[str, Examined]:
@@ -88,6 +94,7 @@ async def test_a_table_that_is_not_there_is_unknown(pool: Pool) -> None:
 
 @pytest.mark.asyncio
 async def test_rates_are_known_after_the_second_look(database: str) -> None:
+    await counts_are_kept(database)
     found = rows(await doctor(database, interval=2.1))
 
     assert found["wal_rate"].value is not None

@@ -13,7 +13,7 @@ from adaptive_backfill.postgres._faults import GaveWay
 from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
-from .asking import connected, pool_of
+from .asking import WAITS, connected, pool_of, somebody_is
 from .tables import Pool, done, numbered, times_done
 
 pytestmark = pytest.mark.postgres
@@ -117,11 +117,12 @@ async def test_who_waits_for_somebody_else_disturbs_no_batch(
         holding = first.transaction()
         await holding.start()
         await first.execute("LOCK other")
-        waiting = asyncio.create_task(second.execute("LOCK other"))
+        waiting = asyncio.create_task(second.execute("BEGIN; LOCK other; COMMIT"))
+        await somebody_is(database, f"{WAITS} AND query LIKE '%LOCK other%'")
         result = done(await Long.run(pool=pool))
+        assert not waiting.done()
         await holding.rollback()
-        with pytest.raises(Exception, match="transaction"):
-            await waiting
+        await waiting
 
     assert sizes == [40]
     assert result.rows == 40

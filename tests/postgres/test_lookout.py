@@ -39,8 +39,8 @@ def taken(pool: Pool, connections: int) -> Callable[[], Awaitable[bool]]:
     return is_so
 
 
-async def seen(lookout: Lookout) -> int | None:
-    row = await lookout.look(PID, limit=0.2)
+async def seen(lookout: Lookout, *, limit: float = 20.0) -> int | None:
+    row = await lookout.look(PID, limit=limit)
     return None if row is None else int(row["pid"])
 
 
@@ -170,8 +170,8 @@ async def test_who_cannot_look_says_so_once_and_what_helps(database: str) -> Non
         lookout.begin()
         with capture_logs() as logs:
             async with pool.acquire():
-                assert await seen(lookout) is None
-                assert await seen(lookout) is None
+                assert await seen(lookout, limit=0.2) is None
+                assert await seen(lookout, limit=0.2) is None
 
             assert await seen(lookout) is not None
     (line,) = logs

@@ -539,7 +539,7 @@ async def test_a_batch_past_its_timeout_is_halved_too(pool: Pool) -> None:
     class Slow(TableBackfill):
         table = "items"
         retry = QUICK
-        timeout = 0.3
+        timeout = 2.0
 
         async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
             await connection.execute(
@@ -703,7 +703,7 @@ async def test_timeouts_to_the_last_row_fail_with_the_timeout(pool: Pool) -> Non
     class Hanging(TableBackfill):
         table = "items"
         retry = Retry(attempts=3, base=0.001, cap=0.001, on=())
-        timeout = 0.05
+        timeout = 0.5
 
         async def handle_rows(self, rows: Sequence[Any], connection: Any) -> None:
             await asyncio.sleep(60)

@@ -71,13 +71,13 @@ async def test_the_server_keeps_the_limits_for_one_transaction(pool: Pool) -> No
 async def test_a_transaction_that_goes_on_for_too_long_is_ended_from_17_on(
     pool: Pool,
 ) -> None:
-    limits = Limits(statement=0.2, lock=0.1, idle=0.2)
+    limits = Limits(statement=0.6, lock=0.1, idle=0.6)
     async with pool.acquire() as connection:
         version = connection.get_server_version().major
         await connection.execute(limits.begin(version))
         ended = None
         try:
-            for _ in range(12):
+            for _ in range(25):
                 await connection.execute("SELECT pg_sleep(0.1)")
             await connection.execute("ROLLBACK")
         except asyncpg.PostgresError as error:

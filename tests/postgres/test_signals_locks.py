@@ -10,6 +10,7 @@ import pytest
 from adaptive_backfill import OK, Pause, Slow, errors
 from adaptive_backfill.postgres import checks
 from tests.postgres.asking import (
+    WAITS,
     Pool,
     a_role,
     ask,
@@ -20,7 +21,6 @@ from tests.postgres.asking import (
     somebody_is,
 )
 
-WAITS = "wait_event_type = 'Lock'"
 UPDATE = "UPDATE users SET id = id"
 
 
@@ -35,8 +35,9 @@ async def queue(database: str, length: int, holder: str = "web") -> AsyncIterato
             in_transaction(database, UPDATE, server_settings=settings)
         )
         for _ in range(length):
-            await stack.enter_async_context(query_running(database, UPDATE))
-        await somebody_is(database, WAITS)
+            pid = await stack.enter_async_context(query_running(database, UPDATE))
+            # A session is active before it waits.
+            await somebody_is(database, f"pid = {pid} AND {WAITS}")
         yield first.get_server_pid()
 
 
@@ -45,7 +46,8 @@ async def test_more_waiters_than_the_limit_slow(database: str, pool: Pool) -> No
     check = checks.lock_waits(pool, limit=2, limit_seconds=0)
     async with queue(database, 2):
         two = await ask(check)
-        async with query_running(database, UPDATE):
+        async with query_running(database, UPDATE) as pid:
+            await somebody_is(database, f"pid = {pid} AND {WAITS}")
             three = await ask(check)
 
     assert two is OK

@@ -13,6 +13,7 @@ from adaptive_backfill.testing.postgres import Server, temporary_server
 from tests.postgres.asking import Connection, as_role, ask, connected, new_run, until
 from tests.postgres.standbys import (
     caught_up,
+    nothing_writes_by_itself,
     received,
     replay_paused,
     standby_of,
@@ -115,7 +116,11 @@ async def test_what_comes_after_a_quiet_time_is_not_late_since_its_beginning(
         "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())"
     )
     run, check = new_run(), checks.standby_lag(standby.dsn(), limit=0)
-    async with connected(standby.dsn()) as reader, replay_paused(primary, standby):
+    async with (
+        connected(standby.dsn()) as reader,
+        nothing_writes_by_itself(primary),
+        replay_paused(primary, standby),
+    ):
         await until(lambda: _is_older(reader, age, 0.4))
         level = await ask(check, run)
         await write(primary, rows=1)

@@ -19,6 +19,7 @@ from tests.postgres.asking import (
     in_transaction,
     new_run,
     query_running,
+    somebody_is,
 )
 
 BUSY = "DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$"
@@ -60,7 +61,9 @@ async def test_of_those_on_a_cpu_only_those_count_that_wait_for_nothing(
     database: str, pool: Pool
 ) -> None:
     check = checks.active_sessions(pool, cpus=2, limit=0)
-    async with query_running(database):
+    async with query_running(database) as pid:
+        # A session is active before it sleeps.
+        await somebody_is(database, f"pid = {pid} AND wait_event = 'PgSleep'")
         asleep = await ask(check)
     async with query_running(database, BUSY):
         busy = await ask(check)

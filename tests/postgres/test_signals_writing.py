@@ -13,10 +13,12 @@ from adaptive_backfill import OK, Halt, HealthCheck, HealthContext, Pause, Slow
 from adaptive_backfill.postgres import checks
 from adaptive_backfill.testing.postgres import Server, temporary_server
 from tests.postgres.asking import (
+    WAITS,
     Pool,
     a_role,
     ask,
     connected,
+    counts_are_kept,
     in_transaction,
     new_run,
     query_running,
@@ -153,6 +155,7 @@ async def test_where_nothing_is_archived_nothing_waits_and_nobody_is_told(
 async def test_temporary_files_slow_by_their_rate_and_while_they_live(
     database: str, pool: Pool
 ) -> None:
+    await counts_are_kept(database)
     run = new_run()
     rate = checks.temp_write_rate(pool, limit=2**10)
     live = checks.live_temp_files(pool, limit=0)
@@ -180,6 +183,7 @@ async def test_temporary_files_slow_by_their_rate_and_while_they_live(
 
 @pytest.mark.asyncio
 async def test_a_deadlock_slows_at_the_next_look(database: str, pool: Pool) -> None:
+    await counts_are_kept(database)
     run, check = new_run(), checks.deadlocks(pool)
     first = await ask(check, run)
     await deadlock(database)
@@ -199,7 +203,7 @@ async def deadlock(database: str) -> None:
         await one.execute("SET deadlock_timeout = '60s'")
         await other.execute("SET deadlock_timeout = '10ms'")
         waits = asyncio.create_task(one.execute("SELECT pg_advisory_lock(2)"))
-        await somebody_is(database, "wait_event_type = 'Lock'")
+        await somebody_is(database, WAITS)
         with pytest.raises(asyncpg.DeadlockDetectedError):
             await other.execute("SELECT pg_advisory_lock(1)")
         await other.execute("SELECT pg_advisory_unlock_all()")

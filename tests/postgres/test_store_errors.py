@@ -96,7 +96,7 @@ async def test_no_database_is_told_to_be_missing(server: Server) -> None:
     [
         ({"default_transaction_read_only": "on"}, "give the store a pool on the prim"),
         ({"lock_timeout": "50ms"}, "for the lock_timeout of this pool"),
-        ({"statement_timeout": "100ms"}, "the statement_timeout of this pool; raise"),
+        ({"statement_timeout": "2s"}, "the statement_timeout of this pool; raise"),
     ],
 )
 async def test_a_setting_that_is_in_the_way_is_named(

@@ -316,7 +316,7 @@ async def test_a_cap_of_wal_delays_and_is_counted_in_what_batches_write(
 ) -> None:
     await numbered(pool, 2_000)
 
-    result, _ = await driven(Fill, pool, batch_size=200, max_wal_per_second=1e6)
+    result, _ = await driven(Fill, pool, batch_size=200, max_wal_per_second=2e5)
 
     # 2,000 new versions of rows are 100 KB of WAL at least.
     assert result.delayed > 0.05

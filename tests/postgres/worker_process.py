@@ -33,7 +33,7 @@ async def main(dsn: str, workers: int) -> None:
             pool=pool,
             workers=workers,
             checkpoint=Checkpoint(store),
-            delay_between_batches=0.001,
+            delay_between_batches=0.01,
         )
 
 

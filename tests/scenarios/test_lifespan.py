@@ -233,7 +233,7 @@ async def test_what_ends_the_outer_ends_the_inner(way: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     elif way == "timeout":
-        result = await Outer.run(handle_batch=handle, timeout=0.01)
+        result = await Outer.run(handle_batch=handle, timeout=1.0)
         assert isinstance(result.error, errors.BatchTimeout)
     else:
         async with Outer.start(handle_batch=handle, grace=0) as run:

@@ -80,7 +80,7 @@ async def test_a_run_waits_for_a_foreign_transaction_that_is_open_for_too_long(
         pool=pool,
         workers=workers,
         health_checks=[check],
-        delay_between_batches=0.02,
+        delay_between_batches=0.1,
     ) as run:
 
         async def is_paused() -> bool:
