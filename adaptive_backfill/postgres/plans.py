@@ -80,7 +80,7 @@ class Plan:
         locks: What it locks, in words.
         rows: Rows to look at, estimated.
         batches: Batches that this makes.
-        seconds: For all of them, rests included, without pauses.
+        seconds: For all of them, one after the other, rests included, without pauses.
         wal_bytes: For all of them.
         sample: What that is reckoned from; `None` where nothing was measured.
     """
@@ -133,7 +133,8 @@ class Plan:
         if self.sample is not None:
             yield f"  sample: {self.sample}"
         if self.seconds is not None:
-            yield f"  time: about {_duration(self.seconds)}"
+            seconds = _duration(self.seconds)
+            yield f"  time: about {seconds}, one batch after the other"
         if self.wal_bytes is not None:
             yield f"  WAL: about {_bytes(self.wal_bytes)}"
         if self.hot is not None:

@@ -491,6 +491,9 @@ async def test_a_plan_reads_as_a_text(pool: Pool) -> None:
         r"[\d.]+ kB of WAL, 100% HOT; all rolled back",
         lines[4],
     )
+    assert re.fullmatch(
+        r"  time: about [\d.]+ (s|min), one batch after the other", lines[5]
+    )
     assert "  locks: ROW EXCLUSIVE on people" in lines
 
 
