@@ -71,14 +71,15 @@ async def test_the_server_keeps_the_limits_for_one_transaction(pool: Pool) -> No
 async def test_a_transaction_that_goes_on_for_too_long_is_ended_from_17_on(
     pool: Pool,
 ) -> None:
-    limits = Limits(statement=0.6, lock=0.1, idle=0.6)
+    limits = Limits(statement=1.0, lock=0.1, idle=0.5)
     async with pool.acquire() as connection:
         version = connection.get_server_version().major
         await connection.execute(limits.begin(version))
         ended = None
         try:
-            for _ in range(25):
-                await connection.execute("SELECT pg_sleep(0.1)")
+            # Its end, after 2.5 s, comes in the middle of the fourth.
+            for _ in range(5):
+                await connection.execute("SELECT pg_sleep(0.7)")
             await connection.execute("ROLLBACK")
         except asyncpg.PostgresError as error:
             ended = error.sqlstate
