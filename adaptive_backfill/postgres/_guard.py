@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -28,7 +28,8 @@ PATIENCE = 1.0
 # Behind a pooler the process id that a client is told is none of the server's; then it
 # is by `application_name`, which the other workers of the run share.
 # `waitstart` is there from PostgreSQL 14 on; before, a query waits from its beginning,
-# mostly. Only waiters are asked for whom they wait: that takes every partition of the
+# mostly; and a role that may not see others is not told that, either, and has to look
+# twice. Only waiters are asked for whom they wait: that takes every partition of the
 # lock table for a moment.
 _WAITING = """
 SELECT w.pid, w.seconds, w.application_name
@@ -41,14 +42,14 @@ FROM (
     WHERE NOT l.granted AND l.pid <> pg_backend_pid() AND a.application_name <> $1
     GROUP BY l.pid
 ) AS w
-WHERE w.seconds > $2 AND pg_blocking_pids(w.pid) && ARRAY(
+WHERE coalesce(w.seconds > $2, true) AND pg_blocking_pids(w.pid) && ARRAY(
     SELECT b.pid FROM pg_stat_activity AS b
     WHERE b.application_name = $1 AND b.datname = current_database()
       AND (b.pid = $3 OR NOT EXISTS (
           SELECT FROM pg_stat_activity WHERE pid = $3 AND application_name = $1
       ))
 )
-ORDER BY w.seconds DESC LIMIT 1
+ORDER BY w.seconds DESC NULLS LAST, w.pid LIMIT 1
 """
 
 
@@ -69,6 +70,14 @@ class _Batch:
     due: float
     watching: asyncio.Task[None] | None = None
     waiter: str = ""
+
+
+class _Waiter(NamedTuple):
+    """A session that waits for a batch, as the server tells of it."""
+
+    pid: int
+    seconds: float | None
+    name: str | None
 
 
 class Guard:
@@ -150,24 +159,29 @@ class Guard:
             batch.watching = loop.create_task(self._watch(batch))
 
     async def _watch(self, batch: _Batch) -> None:
+        before: int | None = None
         while True:
             found = await self._waiter(batch.pid)
-            if found is not None:
-                batch.waiter = found
+            if found is not None and (found.seconds is not None or found.pid == before):
+                batch.waiter = self._reason(found)
                 batch.scope.cancel()
                 return
+            before = None if found is None else found.pid
             await asyncio.sleep(self._patience)
 
-    async def _waiter(self, pid: int) -> str | None:
-        """Return who waits too long, as a reason for people."""
+    async def _waiter(self, pid: int) -> _Waiter | None:
+        """Return who waits too long, or nobody knows for how long."""
         row = await self._lookout.look(
             _WAITING, self._title, self._patience, pid, limit=self._patience
         )
-        if row is None:
-            # Not seen is not blocked; the batch has its own limits.
-            return None
-        who = row["application_name"] or "a session"
+        # Not seen is not blocked; the batch has its own limits.
+        return None if row is None else _Waiter(*row.values())
+
+    def _reason(self, waiter: _Waiter) -> str:
+        """Return why a batch gives way to *waiter*, for people."""
+        seconds = "" if waiter.seconds is None else f"{waiter.seconds:.1f} s "
+        who = f"{waiter.name or 'a session'} (pid {waiter.pid})"
         return (
-            f"blocked_by_us {row['seconds']:.1f} s > {self._patience:g} s: "
-            f"{who} (pid {row['pid']}) waits for a lock of the batch"
+            f"blocked_by_us {seconds}> {self._patience:g} s: {who} waits for a lock of "
+            "the batch"
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from adaptive_backfill import Retry, telemetry
 from adaptive_backfill.postgres._faults import GaveWay
+from adaptive_backfill.postgres._guard import Guard
+from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
@@ -179,3 +181,52 @@ async def test_batches_are_shown_by_their_name_and_under_limits(
         )
     ]
     assert after == "0"
+
+
+class Looks:
+    """A pool whose lookout sees what is scripted: pid, seconds and name of a waiter."""
+
+    def __init__(self, *rows: tuple[int, float | None, str] | None) -> None:
+        self._rows = iter(rows)
+        self.lookout = self
+
+    async def look(self, *_: object, **__: object) -> dict[str, object] | None:
+        row = next(self._rows)
+        names = "pid", "seconds", "application_name"
+        return None if row is None else dict(zip(names, row, strict=True))
+
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+    def keep(self) -> None: ...
+
+
+async def cancelled_by(*rows: tuple[int, float | None, str] | None) -> str:
+    guard = Guard(cast("RunPool", Looks(*rows)), "it", patience=0.001)
+
+    async def hangs(_: object) -> object:
+        return await asyncio.Event().wait()
+
+    with pytest.raises(GaveWay) as gave_way:
+        await guard.over(hangs, None, 1)
+    guard.rest()
+    return str(gave_way.value)
+
+
+@pytest.mark.asyncio
+async def test_a_wait_of_hidden_length_is_believed_at_the_second_look() -> None:
+    # As a role without pg_monitor sees it, before 14.
+    web, other = (7, None, "web"), (8, None, "")
+    said = await cancelled_by(web, None, web, other, other)
+
+    assert said == (
+        "blocked_by_us > 0.001 s: a session (pid 8) waits for a lock of the batch"
+    )
+
+
+@pytest.mark.asyncio
+async def test_who_is_known_to_wait_for_too_long_is_believed_at_once() -> None:
+    said = await cancelled_by((7, 2.04, "web"))
+
+    assert said == (
+        "blocked_by_us 2.0 s > 0.001 s: web (pid 7) waits for a lock of the batch"
+    )
