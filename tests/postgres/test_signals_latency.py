@@ -64,11 +64,11 @@ async def test_the_first_look_is_the_measure_of_all_that_follow(pool: Pool) -> N
 
 @pytest.mark.asyncio
 async def test_a_query_that_takes_longer_than_before_the_run_slows(pool: Pool) -> None:
-    query, run = Query(0.01), new_run()
+    query, run = Query(0.005), new_run()
     check = checks.latency_probe(query, pool=pool, budget=2.0)
     assert await ask(check, run) is OK
 
-    query.seconds = 0.06
+    query.seconds = 0.03
     for _ in range(2):
         verdict = await ask(check, run)
 
@@ -78,7 +78,7 @@ async def test_a_query_that_takes_longer_than_before_the_run_slows(pool: Pool) -
         assert "ms before the run)" in str(verdict.reason)
         assert (load_of(check, run) or 0.0) > 1.0
 
-    query.seconds = 0.01
+    query.seconds = 0.005
     # The last three looks count together.
     assert [await ask(check, run) is OK for _ in range(3)][-1]
     assert (load_of(check, run) or 9.0) < 1.0
@@ -88,11 +88,11 @@ async def test_a_query_that_takes_longer_than_before_the_run_slows(pool: Pool) -
 async def test_a_first_look_that_is_slow_in_part_is_believed_with_the_second(
     pool: Pool,
 ) -> None:
-    query, run = Uneven(0.01), new_run()
+    query, run = Uneven(0.005), new_run()
     check = checks.latency_probe(query, pool=pool, budget=2.0)
     assert await ask(check, run) is OK
 
-    query.slow = 0.06
+    query.slow = 0.03
     assert await ask(check, run) is OK
     assert (load_of(check, run) or 9.0) < 1.0
     assert isinstance(await ask(check, run), Slow)
@@ -203,7 +203,7 @@ async def test_a_query_that_worked_and_never_ends_is_unknown(pool: Pool) -> None
 async def test_a_first_look_in_which_nothing_has_changed_is_as_usual(
     pool: Pool,
 ) -> None:
-    query, run = Uneven(0.01, slow=0.05), new_run()
+    query, run = Uneven(0.005, slow=0.025), new_run()
     check = checks.latency_probe(query, pool=pool)
     assert await ask(check, run) is OK
 
