@@ -345,6 +345,8 @@ class Work:
         pool: The database pool that health checks may use.
         gate: What each batch waits for beside the health.
         quarantined: Says how many rows are set aside by now.
+        can_be_resumed: Whether anybody could resume it from a pause, by a handle or by
+            a wish in its store.
     """
 
     handle: Handle
@@ -370,3 +372,4 @@ class Work:
     pool: object = None
     gate: Gate | None = None
     quarantined: Callable[[], int] | None = None
+    can_be_resumed: bool = True

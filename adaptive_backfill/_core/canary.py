@@ -11,7 +11,7 @@ from typing import TypeAlias
 from adaptive_backfill._core.answers import OK, Halt
 from adaptive_backfill._core.run import RunState
 
-__all__ = ["ANSWERS", "Look", "has_sung", "judged", "refusal", "waits_for"]
+__all__ = ["ANSWERS", "Look", "has_sung", "judged", "refusal", "unheard", "waits_for"]
 
 ANSWERS = ("True or OK (go on)", "None (wait for resume)", "False", "Halt(reason)")
 """What `on_canary` may answer, as an error names it."""
@@ -28,6 +28,15 @@ def waits_for(rows: int) -> str:
 def refusal(rows: int) -> Halt:
     """Return what a `False` of `on_canary` means after *rows*."""
     return Halt(f"canary of {rows} rows was refused")
+
+
+def unheard(rows: int) -> Halt:
+    """Return why a run that nobody has approved of, nor could, ends after *rows*."""
+    return Halt(
+        f"canary of {rows} rows done, nobody has approved of it, and nobody could "
+        "resume this run: define on_canary, or keep a checkpoint in a store that "
+        "carries wishes, such as SqliteStore, or begin it by start()"
+    )
 
 
 def has_sung(run: RunState, rows: int, size: int | None, *, counted: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal
 
@@ -18,7 +19,7 @@ from adaptive_backfill._dsl.definition import ABSTRACT, Definition, define
 from adaptive_backfill._dsl.preparing import Prepared, prepare
 from adaptive_backfill._engine.handle import Run
 from adaptive_backfill._engine.session import Session
-from adaptive_backfill._ports import Clock, Control
+from adaptive_backfill._ports import Clock
 from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Backfill", "definition_of", "prepared_for", "session_of"]
@@ -215,24 +216,6 @@ def prepared_for(cls: type[Backfill[Any]], overrides: Mapping[str, object]) -> P
     return prepared
 
 
-def _check_canary(prepared: Prepared, subject: str) -> None:
-    """Refuse a canary that nobody could approve: it would wait for ever.
-
-    Raises:
-        ConfigurationError: The run has neither a hook for it nor a way to be resumed.
-    """
-    checkpoint = prepared.options.checkpoint
-    heard = checkpoint is not None and isinstance(checkpoint.store, Control)
-    if prepared.options.canary is None or prepared.work.on_canary or heard:
-        return
-    msg = (
-        "canary would wait for ever, because nobody could resume this run: define "
-        "on_canary, or keep a checkpoint in a store that carries wishes, such as "
-        "SqliteStore, or begin it by start(), and call resume() on what that gives"
-    )
-    raise ConfigurationError([msg], subject=subject)
-
-
 def session_of(
     cls: type[Backfill[Any]],
     overrides: dict[str, Any],
@@ -250,6 +233,7 @@ def session_of(
         ConfigurationError: The class, or an override, is not usable.
     """
     prepared = prepared_for(cls, overrides)
-    if not handle:
-        _check_canary(prepared, cls.__qualname__)
+    if handle:
+        work = replace(prepared.work, can_be_resumed=True)
+        prepared = prepared._replace(work=work)
     return cls._session(prepared, clock)

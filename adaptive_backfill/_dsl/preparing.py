@@ -20,7 +20,7 @@ from adaptive_backfill._dsl.functions import HOOKS
 from adaptive_backfill._dsl.overriding import Overrides, read_overrides
 from adaptive_backfill._dsl.reading import belongs, find, is_method
 from adaptive_backfill._dsl.state_type import state_type_of
-from adaptive_backfill._ports import LeaseStore, Work
+from adaptive_backfill._ports import Control, LeaseStore, Work
 from adaptive_backfill.errors import ConfigurationError
 
 __all__ = ["Prepared", "prepare"]
@@ -170,7 +170,14 @@ def _work(cls: type, root: type, bound: _Bound, options: RunOptions) -> Work:
         retuned=bound.retune,
         state_type=state_type_of(cls, root) if typed else None,
         pool=getattr(bound.instance, "pool", None),
+        can_be_resumed=_carries_wishes(options.checkpoint),
     )
+
+
+def _carries_wishes(checkpoint: Checkpoint | None) -> bool:
+    # Wishes are heard with the beat of a lease.
+    store = None if checkpoint is None else checkpoint.store
+    return isinstance(store, Control) and isinstance(store, LeaseStore)
 
 
 def _initial_state(bound: _Bound, options: RunOptions) -> Callable[[], object]:

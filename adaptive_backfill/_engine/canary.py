@@ -1,6 +1,7 @@
 """Have somebody look at the first rows of a backfill before all others are done.
 
-Who approves is the hook `on_canary`, or whoever resumes the run. That is remembered in
+Who approves is the hook `on_canary`, or whoever resumes the run; where nobody could, it
+is halted. That is remembered in
 the store beside the checkpoint, under a name of its own, so that a later run does not
 ask again; and forgotten with the checkpoint.
 """
@@ -12,7 +13,13 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from adaptive_backfill._core.answers import Halt
-from adaptive_backfill._core.canary import ANSWERS, has_sung, judged, waits_for
+from adaptive_backfill._core.canary import (
+    ANSWERS,
+    has_sung,
+    judged,
+    unheard,
+    waits_for,
+)
 from adaptive_backfill._core.health import Reason
 from adaptive_backfill._core.options import RunOptions
 from adaptive_backfill._core.result import RunResult, RunStatus
@@ -67,6 +74,7 @@ class Canary:
         self.counted = False
         self._rows = rows
         self._hook = work.on_canary
+        self._can_be_resumed = work.can_be_resumed
         self._title = f"{work.title.rpartition('.')[0]}.on_canary"
         checkpoint = options.checkpoint
         self._store: object = None if checkpoint is None else checkpoint.store
@@ -115,6 +123,8 @@ class Canary:
             look = None
         if look is True:
             return await self._approve(run, "on_canary")
+        if look is None and not self._can_be_resumed:
+            look = unheard(self._rows)
         if isinstance(look, Halt):
             reason = Reason(None, look, look.reason)
             return Ending(RunStatus.HALTED, (reason,))

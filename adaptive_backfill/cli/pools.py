@@ -155,14 +155,6 @@ async def _connected(title: str, name: str, dsn: str, size: int) -> asyncpg.Pool
     except asyncpg.exceptions.ClientConfigurationError as error:
         msg = f"The DSN of {name} is wrong. {explained(error)}"
         raise Trouble(msg) from error
-    except ValueError:
-        # Not shown: a password with a slash is taken for a port, and quoted.
-        msg = (
-            f"The DSN of {name} is wrong: its port is no number, or user or password "
-            "have a character that must be written as its code, such as %2F for a "
-            "slash."
-        )
-        raise Trouble(msg) from None
     except TimeoutError as error:
         msg = (
             f"There is no connection for {name}: the server did not answer in "
@@ -172,3 +164,12 @@ async def _connected(title: str, name: str, dsn: str, size: int) -> asyncpg.Pool
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         msg = f"There is no connection for {name}. {explained(error)}"
         raise Failure(msg) from error
+    except ValueError:
+        # Not shown: a password with a slash is taken for a port, and quoted. A refused
+        # certificate is of this kind, too, and was said above.
+        msg = (
+            f"The DSN of {name} is wrong: its host is no name, its port is no number, "
+            "or user or password have a character that must be written as its code, "
+            "such as %2F for a slash."
+        )
+        raise Trouble(msg) from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from adaptive_backfill import Run, RunResult, RunStatus
+from adaptive_backfill._dsl.backfill import session_of
 from adaptive_backfill.cli.declared import Declared
 from adaptive_backfill.cli.pools import with_pools
 from adaptive_backfill.cli.screen import View
@@ -46,7 +48,9 @@ async def run_to_end(
         async with with_pools(declared, overrides) as ready:
             # No grace: a batch may take its time after the first Ctrl-C, and none
             # after the second.
-            async with declared.cls.start(grace=0.0, **ready) as run:
+            # Nor does anybody resume by this handle.
+            begun = partial(session_of, declared.cls, ready, handle=False)
+            async with Run(begun, 0.0) as run:
                 await _watch(run, view, signals)
             result = await run.wait()
     return Ended(result, signals.cancel and result.status is RunStatus.STOPPED)

@@ -28,16 +28,19 @@ PATIENCE = 1.0
 # Behind a pooler the process id that a client is told is none of the server's; then it
 # is by `application_name`, which the other workers of the run share.
 # `waitstart` is there from PostgreSQL 14 on; before, a query waits from its beginning,
-# mostly; and a role that may not see others is not told that, either, and has to look
-# twice. Only waiters are asked for whom they wait: that takes every partition of the
-# lock table for a moment.
+# mostly. A role that may not see others is not told that, either, and nobody is told in
+# the first moment of a wait: then it takes two looks.
+# Only waiters are asked for whom they wait: that takes every partition of the lock
+# table for a moment.
 _WAITING = """
 SELECT w.pid, w.seconds, w.application_name
 FROM (
     SELECT l.pid, max(a.application_name) AS application_name,
-           extract(epoch FROM clock_timestamp() - max(coalesce(
-               (to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start
-           )))::float8 AS seconds
+           extract(epoch FROM clock_timestamp() - max(
+               CASE WHEN to_jsonb(l) ? 'waitstart'
+                    THEN (to_jsonb(l) ->> 'waitstart')::timestamptz
+                    ELSE a.query_start END
+           ))::float8 AS seconds
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
     WHERE NOT l.granted AND l.pid <> pg_backend_pid() AND a.application_name <> $1
     GROUP BY l.pid
@@ -49,7 +52,7 @@ WHERE coalesce(w.seconds > $2, true) AND pg_blocking_pids(w.pid) && ARRAY(
           SELECT FROM pg_stat_activity WHERE pid = $3 AND application_name = $1
       ))
 )
-ORDER BY w.seconds DESC NULLS LAST, w.pid LIMIT 1
+ORDER BY w.seconds DESC NULLS LAST, w.pid = $4 DESC NULLS LAST LIMIT 1
 """
 
 
@@ -161,7 +164,7 @@ class Guard:
     async def _watch(self, batch: _Batch) -> None:
         before: int | None = None
         while True:
-            found = await self._waiter(batch.pid)
+            found = await self._waiter(batch.pid, before)
             if found is not None and (found.seconds is not None or found.pid == before):
                 batch.waiter = self._reason(found)
                 batch.scope.cancel()
@@ -169,19 +172,18 @@ class Guard:
             before = None if found is None else found.pid
             await asyncio.sleep(self._patience)
 
-    async def _waiter(self, pid: int) -> _Waiter | None:
-        """Return who waits too long, or nobody knows for how long."""
-        row = await self._lookout.look(
-            _WAITING, self._title, self._patience, pid, limit=self._patience
-        )
+    async def _waiter(self, pid: int, before: int | None) -> _Waiter | None:
+        """Return who waits too long, or nobody knows for how long, as *before* does."""
+        asked = (self._title, self._patience, pid, before)
+        row = await self._lookout.look(_WAITING, *asked, limit=self._patience)
         # Not seen is not blocked; the batch has its own limits.
         return None if row is None else _Waiter(*row.values())
 
     def _reason(self, waiter: _Waiter) -> str:
         """Return why a batch gives way to *waiter*, for people."""
-        seconds = "" if waiter.seconds is None else f"{waiter.seconds:.1f} s "
+        limit = f"{self._patience:g} s"
+        long = f"for {limit} or more"
+        if waiter.seconds is not None:
+            long = f"{waiter.seconds:.1f} s > {limit}"
         who = f"{waiter.name or 'a session'} (pid {waiter.pid})"
-        return (
-            f"blocked_by_us {seconds}> {self._patience:g} s: {who} waits for a lock of "
-            "the batch"
-        )
+        return f"blocked_by_us {long}: {who} waits for a lock of the batch"

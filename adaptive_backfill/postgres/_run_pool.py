@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -31,33 +32,44 @@ def told_of_no_connection(title: str) -> Iterator[None]:
     Raises:
         ConfigurationError: The DSN is none.
         TimeoutError: The server did not answer.
-        ConnectionError: Nobody is there.
+        ConnectionError: Nobody is there, or not as it should be.
     """
     try:
         yield
     except asyncpg.exceptions.ClientConfigurationError as error:
         msg = f"its DSN, or what goes with it in the environment, is wrong: {error}"
         raise ConfigurationError([msg], subject=title) from error
+    except OSError as error:
+        msg = f"{title} has no connection: {_why_none(error)}. Nothing was done"
+        kind = TimeoutError if isinstance(error, TimeoutError) else ConnectionError
+        raise kind(msg) from error
     except ValueError:
         # Not shown: a password with a slash is taken for a port, and quoted.
         msg = (
-            "its DSN is wrong: its port is no number, or user or password have a sign "
-            "that must be written as its code, such as %2F for a slash"
+            "its DSN, or PGHOST or PGPORT, is wrong: the host is no name, the port is "
+            "no number, or user or password have a sign that must be written as its "
+            "code, such as %2F for a slash"
         )
         raise ConfigurationError([msg], subject=title) from None
-    except TimeoutError as error:
-        msg = (
-            f"{title} has no connection: the server did not answer in "
-            f"{_SECONDS_TO_CONNECT:g} s. Check the host and port of its DSN, and any "
-            "firewall between. Nothing was done"
+
+
+def _why_none(error: OSError) -> str:
+    """Return what *error* means, and what to see to."""
+    if isinstance(error, TimeoutError):
+        return (
+            f"the server did not answer in {_SECONDS_TO_CONNECT:g} s. Check the host "
+            "and port of its DSN, and any firewall between"
         )
-        raise TimeoutError(msg) from error
-    except OSError as error:
-        msg = (
-            f"{title} has no connection: {error}. See that the server is up, and that "
-            "the DSN has the right host and port. Nothing was done"
+    if isinstance(error, ssl.SSLError):
+        return f"{error}. Check sslmode, sslrootcert, and the host that the DSN names"
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return (
+            f"{error}. Check the files that the DSN or the environment names, such as "
+            "sslrootcert"
         )
-        raise ConnectionError(msg) from error
+    return (
+        f"{error}. See that the server is up, and its DSN has the right host and port"
+    )
 
 
 class RunPool:

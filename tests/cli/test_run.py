@@ -86,6 +86,14 @@ def test_bad_health_halts_with_its_reason(command: Command) -> None:
     assert "No batch was done." in answer.out
 
 
+def test_a_canary_that_nobody_outside_could_approve_halts(command: Command) -> None:
+    answer = command("run", "jobs:Unkept", "--set", "canary=4")
+
+    assert answer.code == 3
+    assert "canary of 4 rows done, nobody has approved of it" in answer.out
+    assert "keep a checkpoint in a store that carries wishes" in answer.out
+
+
 def test_every_reason_has_its_line_and_a_known_error_its_hint(
     command: Command,
 ) -> None:

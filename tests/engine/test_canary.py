@@ -22,10 +22,9 @@ from adaptive_backfill import (
     RunResult,
     Runs,
     RunStatus,
-    Snapshot,
     SqliteStore,
 )
-from adaptive_backfill.errors import ConfigurationError, InvalidAnswer
+from adaptive_backfill.errors import InvalidAnswer
 from adaptive_backfill.testing import FakeClock, run, start
 from tests.engine.sharing import AsyncStore, SyncStore, cancel, turns
 
@@ -373,30 +372,39 @@ async def test_a_class_may_look_at_its_canary_and_hand_on_to_its_base() -> None:
     assert result.status is RunStatus.DONE
 
 
-class OnlyKept:
-    """A store that keeps snapshots, and carries no wishes."""
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("answer", [None, ValueError("no such view")], ids=repr)
+async def test_where_nobody_could_resume_it_a_canary_without_approval_halts(
+    *, kept: bool, answer: object
+) -> None:
+    # Of a store with three methods nobody hears a wish.
+    checkpoint = Checkpoint(AsyncStore()) if kept else None
+    looks = Looks(answer)
 
-    async def load(self, name: str) -> Snapshot | None:
-        return None
+    result = await Rows.run(checkpoint=checkpoint, on_canary=looks)
+    without_a_hook = await Rows.run(checkpoint=checkpoint)
 
-    async def save(self, name: str, snapshot: Snapshot) -> None:
-        pass
-
-    async def delete(self, name: str) -> None:
-        pass
+    why = (
+        "canary of 25 rows done, nobody has approved of it, and nobody could resume "
+        "this run: define on_canary, or keep a checkpoint in a store that carries "
+        "wishes, such as SqliteStore, or begin it by start()"
+    )
+    for halted in (result, without_a_hook):
+        assert (halted.status, halted.rows) == (RunStatus.HALTED, 30)
+        assert [str(reason) for reason in halted.reasons] == [why]
+    assert (await Rows.run(checkpoint=checkpoint, on_canary=Looks(True))).rows == 100
+    assert len(looks.at) == 1
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("checkpoint", [None, Checkpoint(OnlyKept())], ids=["", "kept"])
-async def test_a_canary_that_nobody_could_approve_is_refused(
-    checkpoint: Checkpoint | None,
-) -> None:
-    with pytest.raises(ConfigurationError) as raised:
-        await Rows.run(checkpoint=checkpoint)
+async def test_an_approval_from_before_is_enough_where_nobody_could_resume() -> None:
+    store = AsyncStore()
+    async with Rows.start(checkpoint=Checkpoint(store), max_batches=4) as one:
+        await until_paused(lambda: one.progress.status)
+        one.resume()
+        await one.wait()
 
-    assert raised.value.problems == (
-        "canary would wait for ever, because nobody could resume this run: define "
-        "on_canary, or keep a checkpoint in a store that carries wishes, such as "
-        "SqliteStore, or begin it by start(), and call resume() on what that gives",
-    )
-    assert (await Rows.run(checkpoint=checkpoint, on_canary=Looks(True))).rows == 100
+    result = await Rows.run(checkpoint=Checkpoint(store))
+
+    assert (result.status, result.resumed) == (RunStatus.DONE, True)

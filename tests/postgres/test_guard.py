@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +16,7 @@ from adaptive_backfill.postgres._run_pool import RunPool
 from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
-from .asking import WAITS, connected, pool_of, somebody_is
+from .asking import WAITS, a_role, connected, pool_of, somebody_is
 from .tables import Pool, done, numbered, times_done
 
 pytestmark = pytest.mark.postgres
@@ -45,27 +46,31 @@ class Dawdling(TableBackfill):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("sees_others", [True, False])
 @pytest.mark.parametrize("sleep", [None, "SELECT pg_sleep(60)"])
 async def test_who_waits_for_a_batch_gets_the_lock_and_the_batch_is_halved(
-    database: str, sleep: str | None
+    pool: Pool, database: str, *, sleep: str | None, sees_others: bool
 ) -> None:
+    await numbered(pool, 100)
     retries: list[telemetry.Event] = []
     telemetry.attach("retries", "backfill.batch.retry", retries.append)
-    async with pool_of(database, 2) as pool, connected(database) as other:
-        await numbered(pool, 100)
-        locked, sizes = asyncio.Event(), list[int]()
-        running = asyncio.create_task(
-            Dawdling.run(pool=pool, locked=locked, sizes=sizes, sleep=sleep)
-        )
-        await locked.wait()
-        await other.execute("SET application_name = 'the site'")
-        await other.execute("UPDATE items SET n = n WHERE id = 5", timeout=30)
-        result = done(await running)
+    grants = f"CREATE ON DATABASE {urlsplit(database).path[1:]}", "ALL ON items"
+    async with a_role(database, *grants) as plain, connected(database) as other:
+        async with pool_of(database if sees_others else plain, 2) as small:
+            locked, sizes = asyncio.Event(), list[int]()
+            running = asyncio.create_task(
+                Dawdling.run(pool=small, locked=locked, sizes=sizes, sleep=sleep)
+            )
+            await locked.wait()
+            await other.execute("SET application_name = 'the site'")
+            await other.execute("UPDATE items SET n = n WHERE id = 5", timeout=30)
+            result = done(await running)
         telemetry.detach("retries")
+        await other.execute(f"DROP OWNED BY {urlsplit(plain).username}")
 
-        assert result.rows == 100
-        assert sizes[:2] == [100, 50]
-        assert await times_done(pool) == {1: 100}
+    assert result.rows == 100
+    assert sizes[:2] == [100, 50]
+    assert await times_done(pool) == {1: 100}
     error = retries[0].metadata["error"]
     assert isinstance(error, GaveWay)
     assert "the site" in str(error)
@@ -219,7 +224,8 @@ async def test_a_wait_of_hidden_length_is_believed_at_the_second_look() -> None:
     said = await cancelled_by(web, None, web, other, other)
 
     assert said == (
-        "blocked_by_us > 0.001 s: a session (pid 8) waits for a lock of the batch"
+        "blocked_by_us for 0.001 s or more: a session (pid 8) waits for a lock of the "
+        "batch"
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+import traceback
+
 import pytest
 
 from adaptive_backfill.errors import ConfigurationError
+from adaptive_backfill.postgres._run_pool import told_of_no_connection
 from adaptive_backfill.postgres.table import TableBackfill
 
 from . import tables
@@ -63,6 +67,12 @@ async def test_no_number_of_workers_is_advised_for_a_pool_of_one(
             await Fill.run(pool=small, workers=3)
 
 
+NO_FILE = (
+    "[Errno 2] No such file or directory. Check the files that the DSN or the "
+    "environment names, such as sslrootcert. Nothing was done"
+)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("dsn", "kind", "said"),
@@ -70,22 +80,27 @@ async def test_no_number_of_workers_is_advised_for_a_pool_of_one(
         (
             "postgresql://me:secret@127.0.0.1:1/app",
             ConnectionError,
-            "Connect call failed ('127.0.0.1', 1). See that the server is up, and that "
-            "the DSN has the right host and port. Nothing was done",
+            "Connect call failed ('127.0.0.1', 1). See that the server is up, and its "
+            "DSN has the right host and port. Nothing was done",
+        ),
+        (
+            "postgresql://me:secret@127.0.0.1:1/app?sslmode=verify-ca&sslrootcert=/no",
+            ConnectionError,
+            NO_FILE,
         ),
         (
             "postgresql://me:sec/ret@127.0.0.1/app",
             ConfigurationError,
-            "its DSN is wrong: its port is no number, or user or password have a sign "
-            "that must be written as its code, such as %2F for a slash",
+            "or user or pass",
         ),
+        ("postgresql://me:secret@.local/app", ConfigurationError, "host is no name"),
         (
-            "mysql://127.0.0.1/app",
+            "mysql://me:secret@127.0.0.1/app",
             ConfigurationError,
             "its DSN, or what goes with it in the environment, is wrong: invalid DSN",
         ),
     ],
-    ids=["nobody there", "slash", "another scheme"],
+    ids=["nobody there", "no certificate", "slash", "no host", "another scheme"],
 )
 async def test_a_run_that_finds_no_database_says_what_to_do_and_no_password(
     dsn: str, kind: type[Exception], said: str
@@ -95,4 +110,16 @@ async def test_a_run_that_finds_no_database_says_what_to_do_and_no_password(
     assert result.status == "failed"
     assert type(result.error) is kind
     assert said in str(result.error)
-    assert "sec" not in str(result.error)
+    shown = "".join(traceback.format_exception(result.error))
+    assert "secret" not in shown
+    assert "sec/ret" not in shown
+    assert "'sec'" not in shown
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_that_is_refused_is_no_wrong_dsn() -> None:
+    with (
+        pytest.raises(ConnectionError, match=r"expired.*\. Check sslmode, sslrootcert"),
+        told_of_no_connection("it"),
+    ):
+        raise ssl.SSLCertVerificationError(1, "certificate has expired")

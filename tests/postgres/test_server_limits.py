@@ -85,4 +85,7 @@ async def test_a_transaction_that_goes_on_for_too_long_is_ended_from_17_on(
             # A lost connection to asyncpg, with the server's last words.
             ended = str(error)
 
-        assert ("due to transaction timeout" in ended) == (version >= 17)
+        if version >= 17:
+            assert "due to transaction timeout" in ended
+        else:
+            assert ended == ""

@@ -231,8 +231,8 @@ async def test_nothing_is_held_while_a_run_pauses(database: str, pool: Pool) -> 
         delay_between_batches = 0.2
 
         async def on_success(self, state: object) -> None:
-            # The transaction is over by then. Autovacuum and the run's own looks are
-            # in one for an instant, too: what is held would stay for as long as this.
+            # The transaction is over by then. The run's own looks are in one for an
+            # instant, too: what is held would stay for as long as this.
             await nobody_is(database, "xact_start IS NOT NULL")
             free.append(state)
 
@@ -353,3 +353,16 @@ def _dsn(pool: Any) -> str:
     # Not by the pool: its own sessions are what is looked at.
     arguments: tuple[str, ...] = pool._connect_args
     return arguments[0]
+
+
+@pytest.mark.asyncio
+async def test_a_canary_without_a_checkpoint_that_nobody_could_resume_halts(
+    pool: Pool,
+) -> None:
+    await numbered(pool, 30)
+
+    result = await Steps.run(pool=pool, checkpoint=None, canary=10)
+
+    assert (result.status, result.rows) == ("halted", 10)
+    assert "nobody could resume this run" in str(result.reasons[0])
+    assert await times_done(pool) == {0: 20, 1: 10}
