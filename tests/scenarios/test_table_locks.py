@@ -70,7 +70,7 @@ async def slow_items(pool: Pool, rows: int) -> None:
     await pool.execute(
         "ALTER TABLE items ADD site int NOT NULL DEFAULT 0;"
         "CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;"
+        "$$ BEGIN PERFORM pg_sleep(0.07); RETURN NULL; END $$;"
         "CREATE TRIGGER slowly AFTER UPDATE OF n ON items FOR EACH ROW "
         "EXECUTE FUNCTION sleeps()"
     )
