@@ -34,8 +34,8 @@ def unheard(rows: int) -> Halt:
     """Return why a run that nobody has approved of, nor could, ends after *rows*."""
     return Halt(
         f"canary of {rows} rows done, nobody has approved of it, and nobody could "
-        "resume this run: define on_canary, or keep a checkpoint in a store that "
-        "carries wishes, such as SqliteStore, or begin it by start()"
+        "resume this run: have on_canary answer True, keep a checkpoint in a store "
+        "that carries wishes, such as SqliteStore, or begin it by start()"
     )
 
 

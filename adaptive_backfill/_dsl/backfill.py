@@ -149,7 +149,7 @@ class Backfill(Generic[State]):
             ConfigurationError: The class, or an override, is not usable.
             AlreadyRunning: Another run has the name, and `if_running` is ``"raise"``.
         """
-        return await session_of(cls, overrides, handle=False).run()
+        return await session_of(cls, overrides, resumable=None).run()
 
     @classmethod
     def start(cls, /, *, grace: float | timedelta = 10.0, **overrides: Any) -> Run:
@@ -172,7 +172,7 @@ class Backfill(Generic[State]):
         """Look at the `result` of the first rows, where `canary` says how many.
 
         Return `True` or `OK` to let the run go on, `False` or ``Halt(reason)`` to halt
-        it, `None` to have it wait for ``resume``.
+        it, `None` to have it wait for ``resume``; where nobody could, that halts it.
         """
         return _NOTHING
 
@@ -221,19 +221,20 @@ def session_of(
     overrides: dict[str, Any],
     *,
     clock: Clock | None = None,
-    handle: bool = True,
+    resumable: bool | None = True,
 ) -> Session:
     """Return a run of *cls*, ready to begin.
 
     Args:
         clock: What it goes by, where not by the real one.
-        handle: Whether somebody has a handle of it, by which it may be resumed.
+        resumable: Whether somebody could resume it from a pause, as by its handle;
+            `None`: only by its store.
 
     Raises:
         ConfigurationError: The class, or an override, is not usable.
     """
     prepared = prepared_for(cls, overrides)
-    if handle:
-        work = replace(prepared.work, can_be_resumed=True)
+    if resumable is not None:
+        work = replace(prepared.work, can_be_resumed=resumable)
         prepared = prepared._replace(work=work)
     return cls._session(prepared, clock)

@@ -1,9 +1,8 @@
 """Have somebody look at the first rows of a backfill before all others are done.
 
-Who approves is the hook `on_canary`, or whoever resumes the run; where nobody could, it
-is halted. That is remembered in
-the store beside the checkpoint, under a name of its own, so that a later run does not
-ask again; and forgotten with the checkpoint.
+Who approves is the hook `on_canary`, or whoever resumes the run; where nobody could,
+it is halted. An approval is remembered in the store beside the checkpoint, under a name
+of its own, so that a later run does not ask again; and forgotten with the checkpoint.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast, get_type_hints
 
-from adaptive_backfill import Backfill, Checkpoint
+from adaptive_backfill import Backfill, Checkpoint, MemoryStore
 from adaptive_backfill._dsl.backfill import definition_of
 from adaptive_backfill._dsl.state_type import state_type_of
 from adaptive_backfill.cli.loading import BackfillClass
@@ -43,6 +43,14 @@ class Declared:
     def state_type(self) -> object:
         """The declared type of its states; `None` where there is none."""
         return state_type_of(self.cls, Backfill)
+
+    @property
+    def lasting(self) -> Checkpoint | None:
+        """Its checkpoint, unless that goes with this process."""
+        checkpoint = self.checkpoint
+        if checkpoint is None or isinstance(checkpoint.store, MemoryStore):
+            return None
+        return checkpoint
 
     def annotation(self, parameter: str) -> object:
         """Return the type of *parameter*, or its text where that cannot be resolved."""

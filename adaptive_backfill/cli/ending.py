@@ -8,7 +8,7 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from adaptive_backfill import Checkpoint, MemoryStore, RunResult, RunStatus
+from adaptive_backfill import Checkpoint, RunResult, RunStatus
 from adaptive_backfill.cli.codes import ExitCode, code_of
 from adaptive_backfill.cli.declared import Declared
 from adaptive_backfill.cli.hints import hint_for
@@ -57,7 +57,7 @@ def tell_ending(
         return
     # On a command line a checkpoint can be switched off, and no more.
     switched_off = "checkpoint" in overrides and declared.checkpoint is not None
-    kept = None if switched_off else _lasting(declared.checkpoint)
+    kept = None if switched_off else declared.lasting
     put(console, _where(result, kept), indent=2)
     unkept = _SWITCHED_OFF if switched_off else _ANEW
     goes_on = kept is not None or not result.batches
@@ -82,13 +82,6 @@ def log_ending(ended: Ended) -> None:
         reasons=[str(reason) for reason in result.reasons],
         **({} if result.error is None else {"error": said(result.error)}),
     )
-
-
-def _lasting(checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """Return *checkpoint* unless it goes with this process."""
-    if checkpoint is None or isinstance(checkpoint.store, MemoryStore):
-        return None
-    return checkpoint
 
 
 def _word(ended: Ended) -> str:

@@ -48,8 +48,9 @@ async def run_to_end(
         async with with_pools(declared, overrides) as ready:
             # No grace: a batch may take its time after the first Ctrl-C, and none
             # after the second.
-            # Nor does anybody resume by this handle.
-            begun = partial(session_of, declared.cls, ready, handle=False)
+            # Nor does anybody resume by this handle, nor by a store of this process.
+            resumable = None if declared.lasting else False
+            begun = partial(session_of, declared.cls, ready, resumable=resumable)
             async with Run(begun, 0.0) as run:
                 await _watch(run, view, signals)
             result = await run.wait()

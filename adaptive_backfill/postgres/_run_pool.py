@@ -46,7 +46,7 @@ def told_of_no_connection(title: str) -> Iterator[None]:
     except ValueError:
         # Not shown: a password with a slash is taken for a port, and quoted.
         msg = (
-            "its DSN, or PGHOST or PGPORT, is wrong: the host is no name, the port is "
+            "its DSN, or PGHOST or PGPORT, is wrong: its host is no name, its port is "
             "no number, or user or password have a sign that must be written as its "
             "code, such as %2F for a slash"
         )
@@ -64,8 +64,9 @@ def _why_none(error: OSError) -> str:
         return f"{error}. Check sslmode, sslrootcert, and the host that the DSN names"
     if isinstance(error, FileNotFoundError | PermissionError):
         return (
-            f"{error}. Check the files that the DSN or the environment names, such as "
-            "sslrootcert"
+            f"{error}. Where the DSN names a socket's folder, see that the server is "
+            "up; and that what it, or the environment, names, such as sslrootcert, is "
+            "there and may be read"
         )
     return (
         f"{error}. See that the server is up, and its DSN has the right host and port"

@@ -17,7 +17,7 @@ async def run(
     backfill: type[Backfill[Any]], clock: Clock, **overrides: Any
 ) -> RunResult:
     """Do what ``backfill.run(**overrides)`` does, with *clock* for its waits."""
-    return await session_of(backfill, overrides, clock=clock, handle=False).run()
+    return await session_of(backfill, overrides, clock=clock, resumable=None).run()
 
 
 def start(

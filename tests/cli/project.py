@@ -16,7 +16,8 @@ from datetime import date
 from pathlib import Path
 
 from adaptive_backfill import (
-    DONE, OK, Backfill, Checkpoint, Done, Fail, Halt, Next, Pause, SqliteStore,
+    DONE, OK, Backfill, Checkpoint, Done, Fail, Halt, MemoryStore, Next, Pause,
+    SqliteStore,
 )
 
 
@@ -49,6 +50,11 @@ class Kind(Count):
 class Unkept(Count):
     name = "unkept"
     checkpoint = None
+
+
+class InMemory(Count):
+    name = "in_memory"
+    checkpoint = Checkpoint(MemoryStore())
 
 
 class Once(Count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def test_a_wrong_dsn_is_a_sentence_that_keeps_its_password(
     assert said in answer.err
     assert "secret" not in answer.err + answer.out
     assert "Traceback" not in answer.err
+
+
+def test_a_refused_certificate_is_no_wrong_dsn(
+    command: Command, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(*_: object, **__: object) -> None:
+        raise ssl.SSLCertVerificationError(1, "certificate has expired")
+
+    monkeypatch.setattr("asyncpg.create_pool", refuses)
+
+    answer = command("run", "fill:Fill")
+
+    assert answer.code == 1
+    assert "There is no connection for pool. " in answer.err
+    assert "certificate has expired" in answer.err
 
 
 def test_a_database_that_is_not_there_is_a_sentence(

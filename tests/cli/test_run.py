@@ -86,8 +86,11 @@ def test_bad_health_halts_with_its_reason(command: Command) -> None:
     assert "No batch was done." in answer.out
 
 
-def test_a_canary_that_nobody_outside_could_approve_halts(command: Command) -> None:
-    answer = command("run", "jobs:Unkept", "--set", "canary=4")
+@pytest.mark.parametrize("backfill", ["Unkept", "InMemory"])
+def test_a_canary_that_nobody_outside_could_approve_halts(
+    command: Command, backfill: str
+) -> None:
+    answer = command("run", f"jobs:{backfill}", "--set", "canary=4")
 
     assert answer.code == 3
     assert "canary of 4 rows done, nobody has approved of it" in answer.out

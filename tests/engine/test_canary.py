@@ -387,8 +387,8 @@ async def test_where_nobody_could_resume_it_a_canary_without_approval_halts(
 
     why = (
         "canary of 25 rows done, nobody has approved of it, and nobody could resume "
-        "this run: define on_canary, or keep a checkpoint in a store that carries "
-        "wishes, such as SqliteStore, or begin it by start()"
+        "this run: have on_canary answer True, keep a checkpoint in a store that "
+        "carries wishes, such as SqliteStore, or begin it by start()"
     )
     for halted in (result, without_a_hook):
         assert (halted.status, halted.rows) == (RunStatus.HALTED, 30)

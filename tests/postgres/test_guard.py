@@ -194,8 +194,13 @@ class Looks:
     def __init__(self, *rows: tuple[int, float | None, str] | None) -> None:
         self._rows = iter(rows)
         self.lookout = self
+        # Of each look, who was seen at the one before.
+        self.told: list[object] = []
 
-    async def look(self, *_: object, **__: object) -> dict[str, object] | None:
+    async def look(
+        self, sql: str, title: str, patience: float, pid: int, before: object, **_: Any
+    ) -> dict[str, object] | None:
+        self.told.append(before)
         row = next(self._rows)
         names = "pid", "seconds", "application_name"
         return None if row is None else dict(zip(names, row, strict=True))
@@ -205,8 +210,8 @@ class Looks:
     def keep(self) -> None: ...
 
 
-async def cancelled_by(*rows: tuple[int, float | None, str] | None) -> str:
-    guard = Guard(cast("RunPool", Looks(*rows)), "it", patience=0.001)
+async def cancelled_by(looks: Looks) -> str:
+    guard = Guard(cast("RunPool", looks), "it", patience=0.001)
 
     async def hangs(_: object) -> object:
         return await asyncio.Event().wait()
@@ -221,17 +226,21 @@ async def cancelled_by(*rows: tuple[int, float | None, str] | None) -> str:
 async def test_a_wait_of_hidden_length_is_believed_at_the_second_look() -> None:
     # As a role without pg_monitor sees it, before 14.
     web, other = (7, None, "web"), (8, None, "")
-    said = await cancelled_by(web, None, web, other, other)
+    looks = Looks(web, None, web, other, other)
+
+    said = await cancelled_by(looks)
 
     assert said == (
         "blocked_by_us for 0.001 s or more: a session (pid 8) waits for a lock of the "
         "batch"
     )
+    # So that one is followed, where there are several.
+    assert looks.told == [None, 7, None, 7, 8]
 
 
 @pytest.mark.asyncio
 async def test_who_is_known_to_wait_for_too_long_is_believed_at_once() -> None:
-    said = await cancelled_by((7, 2.04, "web"))
+    said = await cancelled_by(Looks((7, 2.04, "web")))
 
     assert said == (
         "blocked_by_us 2.0 s > 0.001 s: web (pid 7) waits for a lock of the batch"

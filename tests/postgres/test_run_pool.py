@@ -68,8 +68,9 @@ async def test_no_number_of_workers_is_advised_for_a_pool_of_one(
 
 
 NO_FILE = (
-    "[Errno 2] No such file or directory. Check the files that the DSN or the "
-    "environment names, such as sslrootcert. Nothing was done"
+    "[Errno 2] No such file or directory. Where the DSN names a socket's folder, see "
+    "that the server is up; and that what it, or the environment, names, such as "
+    "sslrootcert, is there and may be read. Nothing was done"
 )
 
 
@@ -88,10 +89,12 @@ NO_FILE = (
             ConnectionError,
             NO_FILE,
         ),
+        ("postgresql://me:secret@/app?host=/no", ConnectionError, NO_FILE),
         (
             "postgresql://me:sec/ret@127.0.0.1/app",
             ConfigurationError,
-            "or user or pass",
+            "its port is no number, or user or password have a sign that must be "
+            "written as its code, such as %2F for a slash",
         ),
         ("postgresql://me:secret@.local/app", ConfigurationError, "host is no name"),
         (
@@ -100,7 +103,7 @@ NO_FILE = (
             "its DSN, or what goes with it in the environment, is wrong: invalid DSN",
         ),
     ],
-    ids=["nobody there", "no certificate", "slash", "no host", "another scheme"],
+    ids=["nobody", "no certificate", "no socket", "slash", "no host", "scheme"],
 )
 async def test_a_run_that_finds_no_database_says_what_to_do_and_no_password(
     dsn: str, kind: type[Exception], said: str

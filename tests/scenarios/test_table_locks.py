@@ -57,7 +57,7 @@ class ByRows(TableBackfill):
 
 
 class Slowly(TableBackfill):
-    """Takes 50 ms for each row, when it has locked all rows of the batch."""
+    """Takes 70 ms for each row, when it has locked all rows of the batch."""
 
     table = "items"
     retry = QUICK
